@@ -1,0 +1,317 @@
+"""Every setting: one name, one default, one line of help, validated once at start.
+
+A setting is one annotated field of ``Config``. Its environment variable is ``CLAUDE_WRAPPER_<FIELD>`` unless the field
+says otherwise; a command-line flag beats the environment, the environment beats the default. What is wrong is said with
+the name of the variable and what it accepts (``SettingError``). The environment is an argument: nothing here reads it
+at import time. Source: DESIGN.md section 8; the defaults of the mission where it has one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+PREFIX = "CLAUDE_WRAPPER_"
+
+_SIZE_UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+
+S = typing.TypeVar("S", bound=Struct)
+
+#: Variables that Kubernetes sets for a Service called ``claude-wrapper``; they are not settings (the ``PORT`` one holds
+#: ``tcp://10.0.0.1:8000``).
+_KUBERNETES_SERVICE = re.compile(r"CLAUDE_WRAPPER_(SERVICE_(HOST|PORT.*)|PORT_\d+_(TCP|UDP).*)$")
+
+
+class SettingError(ValueError):
+    """A setting has a value that it does not accept; the text names the variable and what would be accepted."""
+
+
+class Help(Struct, frozen=True):
+    """What a setting is for, and where it is read from.
+
+    Args:
+        text: one line for ``claude-wrapper config`` and the README.
+        env: environment variables, first found wins; empty means ``CLAUDE_WRAPPER_<FIELD>``.
+        secret: masked wherever it is printed.
+        kind: ``size`` accepts ``32MiB``; ``pairs`` accepts ``a=b,c=d``; ``list`` accepts ``a,b``.
+    """
+
+    text: str
+    env: tuple[str, ...] = ()
+    secret: bool = False
+    kind: Literal["plain", "size", "pairs", "list"] = "plain"
+
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86400)]
+SecondsOrZero = Annotated[float, Meta(ge=0, le=86400)]
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """The gateway's settings. Sizes are bytes, durations seconds, unless a name says otherwise."""
+
+    # Where it listens, and how many processes
+    host: Annotated[str, Help("address to listen on")] = "127.0.0.1"
+    port: Annotated[Port, Help("port to listen on; PORT is honoured too", env=("CLAUDE_WRAPPER_PORT", "PORT"))] = 8000
+    workers: Annotated[int, Meta(ge=1, le=512), Help("worker processes (--production: one per core)")] = 1
+    production: Annotated[bool, Help("JSON logs, one worker per core, listen on 0.0.0.0")] = False
+    debug: Annotated[bool, Help("log at debug level, with timings per step")] = False
+    verbose: Annotated[bool, Help("log every request")] = False
+    mock: Annotated[bool, Help("answer from the built-in simulator instead of Anthropic")] = False
+    log_format: Annotated[Literal["auto", "text", "json"], Help("auto: json with --production, else text")] = "auto"
+    data_dir: Annotated[
+        str, Help("directory of the embedded state server, PID files and logs; empty: the user's state directory")
+    ] = ""
+
+    # Bounds of a connection and of a request
+    backlog: Annotated[Positive, Help("connections the kernel queues before they are accepted")] = 2048
+    keep_alive_s: Annotated[Seconds, Help("an idle client connection is kept this long")] = 75.0
+    header_timeout_s: Annotated[Seconds, Help("a client has this long to send its request headers")] = 10.0
+    body_timeout_s: Annotated[Seconds, Help("a client may pause this long while it sends a body")] = 30.0
+    max_header_bytes: Annotated[
+        int, Meta(ge=1024), Help("request line and headers together, in bytes (64KiB)", kind="size")
+    ] = 65536
+    max_body_bytes: Annotated[
+        int, Meta(ge=1024), Help("request body in bytes (32MiB, Anthropic's own limit)", kind="size")
+    ] = 32 * 1024**2
+    max_concurrent_requests: Annotated[Positive, Help("requests in flight per worker; beyond it 503")] = 1000
+    stream_buffer_bytes: Annotated[
+        int, Meta(ge=1024), Help("bytes kept for a slow reader before the upstream is paused", kind="size")
+    ] = 256 * 1024
+    write_timeout_s: Annotated[Seconds, Help("a client that takes nothing for this long is disconnected")] = 60.0
+    stream_keepalive_s: Annotated[Seconds, Help("silence on a stream before a ': ping' comment is sent")] = 15.0
+    graceful_timeout_s: Annotated[
+        float, Meta(ge=1, le=86400), Help("at SIGTERM, requests in flight get this long to finish")
+    ] = 300.0
+    drain_delay_s: Annotated[SecondsOrZero, Help("at SIGTERM, go on accepting this long while not ready")] = 0.0
+    cors_origins: Annotated[tuple[str, ...], Help("browser origins allowed by CORS, or *", kind="list")] = ()
+
+    # Protection
+    api_key: Annotated[str, Help("a static API key that clients must present; empty: unprotected", secret=True)] = ""
+    secret: Annotated[
+        str, Help("salt of the pseudonyms sent upstream; empty: made once and kept in Redis", secret=True)
+    ] = ""
+
+    # Shared state
+    redis_url: Annotated[
+        str, Help("redis://, rediss://, unix://, memory:// or auto (an embedded server)", secret=True)
+    ] = "auto"
+    redis_timeout_s: Annotated[Seconds, Help("deadline of one Redis call")] = 0.25
+    redis_queue_limit: Annotated[Positive, Help("Redis calls in flight per worker before new ones fail fast")] = 10_000
+
+    # Anthropic
+    anthropic_api_key: Annotated[
+        str, Help("Anthropic API key of the gateway", env=("ANTHROPIC_API_KEY",), secret=True)
+    ] = ""
+    anthropic_auth_token: Annotated[
+        str, Help("bearer token instead of an API key", env=("ANTHROPIC_AUTH_TOKEN",), secret=True)
+    ] = ""
+    anthropic_base_url: Annotated[str, Help("base URL of the Anthropic API", env=("ANTHROPIC_BASE_URL",))] = (
+        "https://api.anthropic.com"
+    )
+    upstream_lane: Annotated[Literal["auto", "sdk"], Help("client used towards Anthropic")] = "auto"
+    upstream_connect_timeout_s: Annotated[Seconds, Help("time to connect to Anthropic")] = 5.0
+    upstream_first_byte_timeout_s: Annotated[Seconds, Help("time until Anthropic's reply headers")] = 600.0
+    upstream_idle_timeout_s: Annotated[Seconds, Help("silence inside Anthropic's reply")] = 300.0
+    upstream_max_connections: Annotated[Positive, Help("connections to Anthropic per worker")] = 256
+    upstream_pool_wait_s: Annotated[SecondsOrZero, Help("wait for a free connection before 503")] = 5.0
+    upstream_keepalive_s: Annotated[Seconds, Help("an idle connection to Anthropic is kept this long")] = 30.0
+    upstream_retries: Annotated[int, Meta(ge=0, le=5), Help("retries before the first byte")] = 1
+    upstream_proxy: Annotated[str, Help("HTTP proxy towards Anthropic; empty: HTTPS_PROXY and friends")] = ""
+    upstream_ca_bundle: Annotated[str, Help("PEM file of CAs to trust; empty: SSL_CERT_FILE or the system's")] = ""
+
+    # Translation
+    strict: Annotated[bool, Help("answer 400 where a parameter would be ignored or adjusted")] = False
+    model_aliases: Annotated[
+        tuple[tuple[str, str], ...], Help("extra model names, as name=model,name=model", kind="pairs")
+    ] = ()
+    model_preset: Annotated[Literal["none", "openai"], Help("openai: serve gpt-* and o* names by Claude models")] = (
+        "none"
+    )
+    models_file: Annotated[str, Help("TOML file with models to add to or override the built-in table")] = ""
+    default_max_tokens: Annotated[Positive, Help("max_tokens of a plain call that sets none")] = 16_000
+    default_max_tokens_stream: Annotated[Positive, Help("max_tokens of a streamed call that sets none")] = 32_000
+    auto_cache: Annotated[
+        Literal["off", "auto", "always"], Help("prompt caching: auto for tools or two and more turns")
+    ] = "auto"
+    forced_tool_fallback: Annotated[
+        Literal["auto_instruction", "structured_output", "error"],
+        Help("forced tool choice on a model that refuses it"),
+    ] = "auto_instruction"
+    allowed_tools: Annotated[
+        Literal["instruction", "filter"], Help("allowed_tools: named in an instruction, or the list is cut")
+    ] = "instruction"
+    later_system: Annotated[
+        Literal["inline", "hoist"], Help("system messages after the first turn: in place, or moved to the top")
+    ] = "inline"
+    last_assistant: Annotated[
+        Literal["continue", "error"], Help("trailing assistant turn on a model without prefill")
+    ] = "continue"
+    input_audio: Annotated[Literal["refuse", "strip"], Help("audio parts: 400, or left out and reported")] = "refuse"
+    include_reasoning: Annotated[bool, Help("show reasoning also when the request did not ask for it")] = False
+    allowed_betas: Annotated[
+        tuple[str, ...], Help("anthropic-beta names that a request's betas may use, or *", kind="list")
+    ] = ()
+    fast_mode: Annotated[bool, Help("service_tier fast asks for Anthropic's fast mode")] = False
+    anthropic_extension: Annotated[bool, Help("a request's anthropic object is merged over the upstream body")] = False
+
+
+#: Settings and flags of DESIGN.md that this release does not have yet: naming one is refused, never ignored.
+NOT_BUILT_YET = frozenset({"MAX_SESSIONS", "SESSION_TTL", "CLEANUP_INTERVAL", "CACHE", "TRUSTED_PROXIES"})
+
+
+class Resolved(Struct, frozen=True):
+    """A value and where it came from: ``default``, ``flag`` or the name of an environment variable."""
+
+    value: Any
+    source: str
+
+
+def env_names(field: str, help_: Help) -> tuple[str, ...]:
+    """The environment variables of a field, first found wins."""
+    return help_.env or (PREFIX + field.upper(),)
+
+
+def settings_of(struct: type[Struct]) -> dict[str, tuple[Help, Any, Any]]:
+    """``field -> (help, type, default)`` of a settings struct, in its order of definition."""
+    hints = typing.get_type_hints(struct, include_extras=True)
+    table: dict[str, tuple[Help, Any, Any]] = {}
+    for field in msgspec.structs.fields(struct):
+        hint = hints[field.name]
+        help_ = next(meta for meta in hint.__metadata__ if isinstance(meta, Help))
+        bounds = tuple(meta for meta in hint.__metadata__ if isinstance(meta, Meta))
+        type_ = Annotated.__class_getitem__((hint.__origin__, *bounds)) if bounds else hint.__origin__
+        table[field.name] = (help_, type_, field.default)
+    return table
+
+
+def resolve(
+    struct: type[S], environ: Mapping[str, str], flags: Mapping[str, Any]
+) -> tuple[S, dict[str, Resolved]]:
+    """Builds a settings struct from flags over environment over defaults, with the source of each value.
+
+    Args:
+        struct: the settings class.
+        environ: environment variables.
+        flags: field -> value as given on the command line (text or typed); ``None`` means not given.
+
+    Raises:
+        SettingError: a value is not accepted; the text names the variable or flag.
+    """
+    sources: dict[str, Resolved] = {}
+    for field, (help_, type_, default) in settings_of(struct).items():
+        if flags.get(field) is not None:
+            source, raw = "flag", flags[field]
+            name = "--" + field.replace("_", "-")
+        else:
+            found = next((n for n in env_names(field, help_) if _is_set(n, environ)), None)
+            if found is None:
+                sources[field] = Resolved(default, "default")
+                continue
+            name = source = found
+            raw = environ[found]
+        sources[field] = Resolved(parse_setting(name, raw, help_, type_), source)
+    return struct(**{field: resolved.value for field, resolved in sources.items()}), sources
+
+
+def _is_set(name: str, environ: Mapping[str, str]) -> bool:
+    value = environ.get(name, "")
+    return value != "" and not (name == "CLAUDE_WRAPPER_PORT" and value.startswith(("tcp://", "udp://")))
+
+
+def parse_setting(name: str, raw: object, help_: Help, type_: Any) -> Any:
+    """One value from text; ``name`` is what the message of a ``SettingError`` calls it."""
+    value = raw
+    if isinstance(raw, str):
+        text = raw.strip()
+        value = text
+        if help_.kind == "size":
+            value = _parse_size(name, text)
+        elif help_.kind == "list":
+            value = tuple(part.strip() for part in text.split(",") if part.strip())
+        elif help_.kind == "pairs":
+            value = _parse_pairs(name, text)
+        elif type_ is bool:
+            value = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(text.lower(), text.lower())
+    try:
+        return msgspec.convert(value, type_, strict=False)
+    except msgspec.ValidationError:
+        shown = "the given value" if help_.secret else repr(raw)
+        raise SettingError(f"{name}: {shown} is not accepted; it takes {accepts(help_, type_)}.") from None
+
+
+def _parse_size(name: str, text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text)
+    unit = match.group(2).lower() if match else None
+    if match is None or unit not in _SIZE_UNITS:
+        raise SettingError(f"{name}: {text!r} is not accepted; it takes a size such as 65536, 64KiB or 32MiB.")
+    return int(float(match.group(1)) * _SIZE_UNITS[unit])
+
+
+def _parse_pairs(name: str, text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if any(not sep or not left.strip() or not right.strip() for left, sep, right in pairs):
+        raise SettingError(f"{name}: {text!r} is not accepted; it takes name=value pairs with commas between them.")
+    return tuple((left.strip(), right.strip()) for left, _, right in pairs)
+
+
+def accepts(help_: Help, type_: Any) -> str:
+    """What a setting takes, in words: ``a whole number from 1 to 512``."""
+    if help_.kind == "size":
+        words = "a size in bytes such as 65536, 64KiB or 32MiB"
+    elif help_.kind == "list":
+        return "names with commas between them"
+    elif help_.kind == "pairs":
+        return "name=value pairs with commas between them"
+    elif typing.get_origin(type_) is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(type_)))
+    elif type_ is bool:
+        return "true or false"
+    else:
+        base = type_.__origin__ if typing.get_origin(type_) is Annotated else type_
+        words = {int: "a whole number", float: "a number of seconds"}.get(base, "text")
+    bounds = next((meta for meta in getattr(type_, "__metadata__", ()) if isinstance(meta, Meta)), None)
+    return words + (_bounds_in_words(bounds) if bounds else "")
+
+
+def _bounds_in_words(bounds: Meta) -> str:
+    if bounds.gt is not None:
+        words = f" above {bounds.gt:g}"
+        return words + (f" and up to {bounds.le:g}" if bounds.le is not None else "")
+    if bounds.ge is not None:
+        return f" from {bounds.ge:g} to {bounds.le:g}" if bounds.le is not None else f" of at least {bounds.ge:g}"
+    return ""
+
+
+def refuse_unknown(environ: Mapping[str, str], known: frozenset[str]) -> None:
+    """A ``CLAUDE_WRAPPER_*`` variable that is no setting is an error: a setting that does nothing misleads.
+
+    Args:
+        environ: environment variables.
+        known: every variable that some settings struct of the product reads.
+
+    Raises:
+        SettingError: names the variable and the nearest setting.
+    """
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in known or _KUBERNETES_SERVICE.match(name):
+            continue
+        if name.removeprefix(PREFIX) in NOT_BUILT_YET:
+            raise SettingError(f"{name}: this release does not have that feature yet; unset the variable.")
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else " 'claude-wrapper config' lists every setting."
+        raise SettingError(f"{name} is not a setting.{hint}")
+
+
+def known_variables(*structs: type[Struct]) -> frozenset[str]:
+    """Every environment variable that the given settings structs read."""
+    return frozenset(
+        name for struct in structs for field, (help_, _, _) in settings_of(struct).items() for name in env_names(field, help_)
+    )

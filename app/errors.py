@@ -1,0 +1,190 @@
+"""Every error the gateway raises on purpose, as one tree; facts only, no status codes and no bodies.
+
+    GatewayError
+    |-- RequestError                 the client's request cannot be served as it is
+    |   |-- InvalidRequest           a field is wrong; ``param`` names it
+    |   |-- BodyTooLarge             the body is over the configured limit
+    |   |-- RequestTimeout           the client did not finish sending its body in time
+    |   |-- Unauthenticated          the gateway's own key is missing or wrong
+    |   |-- NotFound                 no such route, model or object
+    |   `-- MethodNotAllowed         the route exists, the method does not
+    |-- CapacityError                the gateway cannot take the request now
+    |   |-- Overloaded               this worker is at its bound of requests or upstream connections
+    |   `-- ShuttingDown             this worker is draining or stopping
+    |-- StateError                   Redis
+    |   `-- StateUnavailable         the state store did not answer, and the request needs it
+    |-- UpstreamError                Anthropic's side
+    |   |-- UpstreamStatus           it answered with an error status or an error event
+    |   |-- UpstreamUnreachable      no connection, or it broke
+    |   |-- UpstreamTimeout          no connection, no first byte or no further byte in time
+    |   `-- BadUpstreamReply         it answered something that is not its protocol
+    |-- InternalError                a bug of ours, reported without a trace
+    `-- ClientDisconnected           nobody is left to answer
+
+Rooms raise these; foreign errors are turned into them at the border of a room. The body for each dialect is made in
+``translate/error_bodies.py``, the reply in ``api/errors.py``. A message says what was wrong and what would fix it, and
+never carries a key or a prompt. Imports nothing of ours (STYLE.md section 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+
+class GatewayError(Exception):
+    """Base of the tree.
+
+    Args:
+        message: one sentence for the caller: what was wrong, what would fix it.
+        param: the request path at fault, such as ``messages[0].content``.
+        code: a stable machine-readable cause, such as ``invalid_value``.
+        retry_after_s: seconds after which a retry may succeed.
+    """
+
+    default_code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code if code is not None else self.default_code
+        self.retry_after_s = retry_after_s
+
+
+class RequestError(GatewayError):
+    """The client's request cannot be served as it is."""
+
+
+class InvalidRequest(RequestError):
+    """A field of the request is wrong."""
+
+
+class BodyTooLarge(RequestError):
+    """The body is over ``CLAUDE_WRAPPER_MAX_BODY_BYTES``."""
+
+    default_code = "request_too_large"
+
+
+class RequestTimeout(RequestError):
+    """The client did not finish sending its body in time."""
+
+    default_code = "request_timeout"
+
+
+class Unauthenticated(RequestError):
+    """The gateway's own API key is missing or wrong."""
+
+    default_code = "invalid_api_key"
+
+
+class NotFound(RequestError):
+    """No such route, model or object."""
+
+    default_code = "unknown_url"
+
+
+class MethodNotAllowed(RequestError):
+    """The route exists, this method of it does not."""
+
+    default_code = "method_not_allowed"
+
+
+class CapacityError(GatewayError):
+    """The gateway cannot take the request now."""
+
+
+class Overloaded(CapacityError):
+    """This worker is at its bound of concurrent requests or upstream connections."""
+
+    default_code = "overloaded"
+
+
+class ShuttingDown(CapacityError):
+    """This worker is draining or stopping."""
+
+    default_code = "server_shutting_down"
+
+
+class StateError(GatewayError):
+    """The state store."""
+
+
+class StateUnavailable(StateError):
+    """Redis did not answer in time, or the breaker is open."""
+
+    default_code = "state_unavailable"
+
+
+class UpstreamError(GatewayError):
+    """Anthropic's side failed; ``request_id`` is Anthropic's own id of the call, when it gave one."""
+
+    request_id: str | None = None
+
+
+class UpstreamStatus(UpstreamError):
+    """Anthropic answered with an error status, or with an error event inside a stream.
+
+    Args:
+        status: HTTP status; for an error event the one that its ``error_type`` has over plain HTTP.
+        error_type: ``error.type`` of Anthropic's body, such as ``overloaded_error``; empty when it had none.
+        error_code: ``error.details.error_code``, the stable cause.
+        headers: lower-case reply headers that may be passed on (``retry-after``, ``x-should-retry``, ...).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        error_type: str = "",
+        error_code: str | None = None,
+        retry_after_s: float | None = None,
+        request_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.status = status
+        self.error_type = error_type
+        self.error_code = error_code
+        self.request_id = request_id
+        self.headers: Mapping[str, str] = headers or {}
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection to Anthropic, or it broke; ``sent`` tells whether the request may have been taken up."""
+
+    default_code = "upstream_unreachable"
+
+
+class UpstreamTimeout(UpstreamError):
+    """Anthropic was silent for too long in the named phase of the call."""
+
+    default_code = "timeout"
+
+    def __init__(self, message: str, *, phase: Literal["connect", "first_byte", "idle"]) -> None:
+        super().__init__(message)
+        self.phase = phase
+
+
+class BadUpstreamReply(UpstreamError):
+    """Anthropic's reply is not the Messages protocol."""
+
+    default_code = "bad_upstream_response"
+
+
+class InternalError(GatewayError):
+    """A bug of ours. The caller gets the request id to quote, the log gets the trace."""
+
+    default_code = "internal_error"
+
+
+class ClientDisconnected(GatewayError):
+    """The client closed its connection; whatever still runs for it is cancelled."""
