@@ -1,0 +1,1 @@
+"""The doors: parse, call, render. One controller per family of routes."""

@@ -1,0 +1,103 @@
+"""What a client's request has become: the call to make, how to answer it, and what has to be reported.
+
+Made by ``app/translate`` from any dialect, carried out by ``app/gateway``.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Usage(Struct, kw_only=True, frozen=True):
+    """Tokens of one answer or, added up, of several; Anthropic's classes.
+
+    ``input_tokens`` excludes what was read from or written to the prompt cache; ``thinking_tokens`` is a part of
+    ``output_tokens``. ``service_tier`` and ``speed`` are Anthropic's words, empty when it said nothing.
+    """
+
+    input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    output_tokens: int = 0
+    thinking_tokens: int = 0
+    service_tier: str = ""
+    speed: str = ""
+
+    def __add__(self, other: Usage) -> Usage:
+        """The sum of two answers; tier and speed of the first that has one."""
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            cache_creation_input_tokens=self.cache_creation_input_tokens + other.cache_creation_input_tokens,
+            cache_read_input_tokens=self.cache_read_input_tokens + other.cache_read_input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            thinking_tokens=self.thinking_tokens + other.thinking_tokens,
+            service_tier=self.service_tier or other.service_tier,
+            speed=self.speed or other.speed,
+        )
+
+
+class Report(Struct, frozen=True):
+    """What of the client's request had no effect, and what was changed.
+
+    Args:
+        ignored: request paths, such as ``messages[0].name``.
+        adjusted: ``(path, what became of it)``, such as ``("temperature", "1")``.
+    """
+
+    ignored: tuple[str, ...] = ()
+    adjusted: tuple[tuple[str, str], ...] = ()
+
+
+class ReplyPlan(Struct, frozen=True, kw_only=True):
+    """How the client wants Claude's answer.
+
+    Args:
+        include_reasoning: show ``reasoning_content`` and ``thinking_blocks``.
+        reasoning_details: show OpenRouter's ``reasoning`` and ``reasoning_details`` too.
+        include_usage: a stream ends with a usage chunk, and every chunk before it has ``"usage": null``.
+        custom_tools: names of tools declared as ``type: custom``.
+        function_call: the legacy form (``functions``) was used: answer ``function_call``.
+        structured_tool: the client forced this tool and the model refuses forced tools, so the JSON answer is returned as
+            one call of it (``forced_tool_fallback=structured_output``).
+        expects_tool_call: a tool was forced and the model could only be told so: report when no call came.
+        server_tools: Anthropic runs tools itself: ``pause_turn`` is continued inside the gateway.
+    """
+
+    include_reasoning: bool = False
+    reasoning_details: bool = False
+    include_usage: bool = False
+    custom_tools: frozenset[str] = frozenset()
+    function_call: bool = False
+    structured_tool: str = ""
+    expects_tool_call: bool = False
+    server_tools: bool = False
+
+
+class MessagesCall(Struct, frozen=True, kw_only=True):
+    """A translated request, ready to be sent.
+
+    Args:
+        model: the model id sent upstream.
+        body: the Messages request as JSON; deterministic in the client's request.
+        anthropic_version: value of the header.
+        betas: values of ``anthropic-beta``, in order.
+        stream: the client asked for a stream.
+        upstream_stream: the upstream call runs as a stream (also for a plain client above 21,333 ``max_tokens``).
+        n: how many answers the client wants, each a call of its own.
+        plan: how to answer.
+        report: what was ignored or adjusted.
+        affinity: calls with the same text should use the same upstream credential (``prompt_cache_key``).
+        metadata: the client's ``metadata``, for the gateway's log only.
+    """
+
+    model: str
+    body: bytes
+    anthropic_version: str
+    betas: tuple[str, ...] = ()
+    stream: bool = False
+    upstream_stream: bool = False
+    n: int = 1
+    plan: ReplyPlan = ReplyPlan()
+    report: Report = Report()
+    affinity: str = ""
+    metadata: dict[str, str] = {}

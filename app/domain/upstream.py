@@ -1,0 +1,79 @@
+"""What the corridor needs of Anthropic's side: one small interface, bytes in and bytes out.
+
+A lane (``app/upstream/sdk.py`` now, a faster one later) implements ``Upstream``; the corridor and every test of it run on
+any lane. Lanes raise only errors of ``app/errors.py``. Source: DESIGN.md section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class UpstreamRequest(Struct, frozen=True, kw_only=True):
+    """One call of the Messages API.
+
+    Args:
+        path: such as ``/v1/messages``.
+        body: JSON, sent as it is; empty for a ``GET``.
+        method: HTTP method.
+        stream: whether the reply is expected as server-sent events.
+        headers: lower-case names; at least ``anthropic-version``, and ``anthropic-beta`` where needed. Authentication,
+            ``content-type`` and ``accept-encoding`` are the lane's.
+    """
+
+    path: str
+    body: bytes
+    method: str = "POST"
+    stream: bool = False
+    headers: Mapping[str, str] = {}
+
+
+class UpstreamReply(Protocol):
+    """A reply whose status and headers are known; its body is read at most once, whole or in chunks."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Reply headers, names in lower case."""
+
+    async def read(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            UpstreamError: the connection broke or fell silent before the end.
+        """
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, everything that has arrived at a time; borders mean nothing.
+
+        Raises:
+            UpstreamError: the connection broke or fell silent before the end.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Ends the call. A body that was not read to its end closes the connection at once. May be called twice."""
+        ...
+
+
+class Upstream(Protocol):
+    """A way to Anthropic."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        """Sends a request and waits for the status and headers of its reply, whatever the status is.
+
+        Cancelling the task closes the connection at once, in every phase.
+
+        Raises:
+            UpstreamUnreachable: no connection, or it broke before the reply's headers.
+            UpstreamTimeout: no connection or no reply headers in time.
+            Overloaded: no free connection in time.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        ...

@@ -1,0 +1,1 @@
+"""The corridor: the order of a request's steps, nothing else."""

@@ -1,0 +1,1 @@
+"""Logs and figures of this process; a library that knows no room."""
