@@ -1,0 +1,61 @@
+"""Reads a request body under its bounds: by Content-Length before a byte is read, by a running total, by time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from litestar.types import Receive, Scope
+
+from app.errors import BodyTooLarge, ClientDisconnected, InvalidRequest, RequestTimeout
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A request header by its lower-case name; the first one counts."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive, *, max_bytes: int, pause_s: float) -> bytes:
+    """The whole body.
+
+    Args:
+        scope: the request.
+        receive: its ASGI channel.
+        max_bytes: bound of the body.
+        pause_s: the client may pause this long between two parts.
+
+    Raises:
+        BodyTooLarge: over the bound; nothing more was read.
+        RequestTimeout: the client paused for too long.
+        InvalidRequest: the Content-Length is not a number.
+        ClientDisconnected: the client left before the end.
+    """
+    declared = header(scope, b"content-length")
+    if declared is not None:
+        if not declared.isdecimal():
+            raise InvalidRequest("The Content-Length header is not a number.")
+        if int(declared) > max_bytes:
+            raise _too_large(max_bytes)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            async with asyncio.timeout(pause_s):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeout(f"The request body was not complete: nothing arrived for {pause_s:g} s.") from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected("The client left while it sent its request.")
+        part = message["body"]  # type: ignore[typeddict-item] - an http.request message
+        size += len(part)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        if not message.get("more_body", False):
+            return b"".join([*parts, part]) if parts else part
+        parts.append(part)
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The request body is larger than this gateway accepts ({max_bytes} bytes).")

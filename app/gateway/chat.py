@@ -1,0 +1,91 @@
+"""What every chat completion has in common: from the client's bytes to the call, and from the call to Anthropic.
+
+``complete.py`` answers it whole, ``stream.py`` event by event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from app.domain.calls import MessagesCall
+from app.domain.upstream import UpstreamReply, UpstreamRequest
+from app.errors import UpstreamStatus
+from app.gateway.services import Services
+from app.translate.chat_to_messages import DecodedChat, decode_chat_request, downgrade_forced_tool, to_messages
+from app.translate.rate_limit_headers import to_openai
+
+MESSAGES_PATH = "/v1/messages"
+
+#: A chain of ``pause_turn`` answers is continued at most this often (spec/chat-completions.md section 1).
+MAX_CONTINUATIONS = 5
+
+
+class ChatRequest(Struct, frozen=True, kw_only=True):
+    """A decoded and translated chat completion.
+
+    Args:
+        chat: the client's request.
+        call: what it has become.
+        thinking_tokens: the budget of the ``X-Claude-Max-Thinking-Tokens`` header.
+        strict: the header ``x-claude-wrapper-strict``, where it was sent.
+    """
+
+    chat: DecodedChat
+    call: MessagesCall
+    thinking_tokens: int | None = None
+    strict: bool | None = None
+
+
+def read_chat(
+    services: Services, body: bytes, *, thinking_tokens: int | None = None, strict: bool | None = None
+) -> ChatRequest:
+    """Decodes and translates a request body.
+
+    Raises:
+        InvalidRequest: a field is wrong, or ``strict`` forbids what would be ignored or adjusted.
+        NotFound: no such model.
+    """
+    chat = decode_chat_request(body)
+    call = to_messages(chat, services.models, services.translation, thinking_tokens=thinking_tokens, strict=strict)
+    return ChatRequest(chat=chat, call=call, thinking_tokens=thinking_tokens, strict=strict)
+
+
+async def send(services: Services, call: MessagesCall, body: bytes) -> UpstreamReply:
+    """Sends one Messages request of a call; returns once Anthropic's reply headers are there.
+
+    Raises:
+        UpstreamError: see ``app.domain.upstream``; also ``UpstreamStatus`` for every error status.
+        Overloaded: no free connection in time.
+    """
+    headers = {"anthropic-version": call.anthropic_version}
+    if call.betas:
+        headers["anthropic-beta"] = ",".join(call.betas)
+    return await services.upstream.send(
+        UpstreamRequest(path=MESSAGES_PATH, body=body, stream=call.upstream_stream, headers=headers)
+    )
+
+
+def refused_forced_tool(error: UpstreamStatus) -> bool:
+    """Whether Anthropic refused the forced tool choice as such: a model unknown to our table may."""
+    return error.status == 400 and "tool_choice" in error.message and "not supported" in error.message
+
+
+def downgraded(services: Services, request: ChatRequest) -> MessagesCall:
+    """The same request for a model that turned out to refuse a forced tool choice."""
+    return downgrade_forced_tool(
+        request.chat,
+        services.models,
+        services.translation,
+        thinking_tokens=request.thinking_tokens,
+        strict=request.strict,
+    )
+
+
+def reply_headers(upstream: Mapping[str, str], now: float) -> dict[str, str]:
+    """Headers of a client's reply that come from Anthropic's reply (spec/errors-and-headers.md)."""
+    headers = to_openai(upstream, now)
+    if request_id := upstream.get("request-id"):
+        headers["request-id"] = request_id
+    return headers

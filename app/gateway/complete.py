@@ -1,0 +1,102 @@
+"""One plain chat completion, start to end: send, continue what paused, translate back."""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec import Struct
+
+from app.domain.calls import MessagesCall, Report, Usage
+from app.domain.upstream import UpstreamReply
+from app.errors import GatewayError, UpstreamStatus
+from app.gateway.chat import MAX_CONTINUATIONS, ChatRequest, downgraded, refused_forced_tool, reply_headers, send
+from app.gateway.services import Services
+from app.translate.chat_to_messages import continue_after_pause
+from app.translate.message_accumulator import MessageAccumulator
+from app.translate.messages_to_chat import paused_content, to_chat
+
+
+class Completed(Struct, frozen=True, kw_only=True):
+    """A whole answer.
+
+    Args:
+        body: the ``chat.completion`` object as JSON.
+        usage: tokens of all its upstream calls.
+        headers: reply headers that come from Anthropic.
+        report: what was ignored or adjusted, with what only the answer could tell.
+        model: the model that was called.
+    """
+
+    body: bytes
+    usage: Usage
+    headers: dict[str, str]
+    report: Report
+    model: str
+
+
+async def complete(services: Services, request: ChatRequest) -> Completed:
+    """Answers a plain chat completion.
+
+    With ``n`` above 1 the calls run at the same time; the first failure cancels the others.
+
+    Raises:
+        UpstreamError: Anthropic failed.
+        Overloaded: no free connection in time.
+    """
+    call = request.call
+    created = int(services.now())
+    try:
+        answers = await _answers(services, call)
+    except UpstreamStatus as error:
+        if not refused_forced_tool(error):
+            raise
+        call = downgraded(services, request)
+        answers = await _answers(services, call)
+    reply = to_chat([answer.messages for answer in answers], call.plan, created=created)
+    return Completed(
+        body=reply.body,
+        usage=reply.usage,
+        headers=reply_headers(answers[0].headers, services.now()),
+        report=Report(call.report.ignored + reply.report.ignored, call.report.adjusted + reply.report.adjusted),
+        model=call.model,
+    )
+
+
+class _Answer(Struct, frozen=True):
+    """One choice: a message, or the chain of messages that ``pause_turn`` made of it."""
+
+    messages: list[bytes]
+    headers: dict[str, str]
+
+
+async def _answers(services: Services, call: MessagesCall) -> list[_Answer]:
+    if call.n == 1:
+        return [await _answer(services, call)]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_answer(services, call)) for _ in range(call.n)]
+    except* GatewayError as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _answer(services: Services, call: MessagesCall) -> _Answer:
+    body, messages = call.body, []
+    while True:
+        reply = await send(services, call, body)
+        try:
+            messages.append(await _message(reply) if call.upstream_stream else await reply.read())
+        finally:
+            await reply.close()
+        paused = paused_content(messages[-1]) if call.plan.server_tools else None
+        if paused is None or len(messages) > MAX_CONTINUATIONS:
+            return _Answer(messages, dict(reply.headers))
+        body = continue_after_pause(body, paused)
+
+
+async def _message(reply: UpstreamReply) -> bytes:
+    """The plain message of an upstream stream."""
+    accumulator = MessageAccumulator()
+    async for chunk in reply.chunks():
+        accumulator.feed(chunk)
+    return accumulator.message()
