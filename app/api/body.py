@@ -6,15 +6,8 @@ import asyncio
 
 from litestar.types import Receive, Scope
 
+from app.api.headers import header
 from app.errors import BodyTooLarge, ClientDisconnected, InvalidRequest, RequestTimeout
-
-
-def header(scope: Scope, name: bytes) -> str | None:
-    """A request header by its lower-case name; the first one counts."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return value.decode("latin-1")
-    return None
 
 
 async def read_body(scope: Scope, receive: Receive, *, max_bytes: int, pause_s: float) -> bytes:

@@ -39,6 +39,11 @@ class ClientPresence:
         if self._gone and self._task.uncancel() == 0 and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise ClientDisconnected("The client closed its connection.") from error
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has left, or is treated so."""
+        return self._gone
+
     def over(self) -> None:
         """The reply is complete: from now on the connection may end without meaning anything."""
         self._over = True

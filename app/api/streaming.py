@@ -11,14 +11,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from litestar.types import Receive, Scope, Send
+from litestar.types import Receive, Send
 
+from app.api.headers import Headers
 from app.api.presence import ClientPresence
 from app.errors import GatewayError, ShuttingDown
 
 PING = b": ping\n\n"
-
-Headers = list[tuple[bytes, bytes]]
 
 SSE_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -74,7 +73,7 @@ class EventStream:
         self.started = False
         self.error: GatewayError | None = None
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, receive: Receive, send: Send) -> None:
         """Sends the whole stream.
 
         Raises:
@@ -105,8 +104,8 @@ class EventStream:
         while True:
             frames = await source.next()
             if source.finished:
-                self._presence.over()
                 await self._write(frames, more=False)
+                self._presence.over()
                 return
             await self._write(frames, more=True)
 
@@ -115,10 +114,14 @@ class EventStream:
         if not self.started:
             raise error
         await self._write(self._error_frame(error), more=False)
+        self._presence.over()
 
     async def _write(self, frames: bytes, *, more: bool) -> None:
         if self._ping is not None:
             await self._ping
+        await self._put(frames, more=more)
+
+    async def _put(self, frames: bytes, *, more: bool) -> None:
         self._writing = True
         self._since = self._loop.time()
         if not self.started:
@@ -153,15 +156,6 @@ class EventStream:
 
     async def _send_ping(self) -> None:
         try:
-            self._writing = True
-            self._since = self._loop.time()
-            if not self.started:
-                self.started = True
-                await self._send(
-                    {"type": "http.response.start", "status": 200, "headers": SSE_HEADERS + self._headers()}
-                )
-            await self._send({"type": "http.response.body", "body": PING, "more_body": True})
+            await self._put(PING, more=True)
         finally:
-            self._writing = False
-            self._since = self._loop.time()
             self._ping = None

@@ -1,0 +1,154 @@
+"""create_app: the one place that builds and wires objects.
+
+A worker calls it once. Everything that connects or imports slowly does so when the worker starts (``lifespan``), so that
+the command line and the gunicorn master stay light.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.api.middleware import GatewayApp
+from app.api.routes import create_litestar
+from app.config import Config, SettingError
+from app.domain.models import ModelTable, ModelTableError
+from app.domain.upstream import Upstream
+from app.errors import StateError
+from app.gateway.services import Services
+from app.observability.process import ProcessFigures
+from app.state import StateConnection, connect
+from app.state.figures import WorkerFigures, publish
+from app.state.secret import shared_secret
+from app.translate.chat_to_messages import TranslationSettings
+from app.upstream import open_upstream
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+log = logging.getLogger(__name__)
+
+#: A worker tells the others about itself this often.
+PUBLISH_INTERVAL_S = 5.0
+
+
+def create_app(
+    config: Config,
+    *,
+    upstream: Upstream | None = None,
+    state: StateConnection | None = None,
+    now: Callable[[], float] = time.time,
+) -> GatewayApp:
+    """The gateway as an ASGI application.
+
+    Args:
+        config: the settings; ``redis_url`` names a server or ``memory://`` (``auto`` is resolved by the command line).
+        upstream: a way to Anthropic instead of the configured one, for tests.
+        state: a connection to Redis instead of the configured one, for tests.
+        now: the wall clock.
+
+    Raises:
+        SettingError: a setting names something that cannot be used, such as a model table that cannot be read.
+    """
+    models = load_models(config)
+    process = ProcessFigures()
+    services = Services(
+        config=config,
+        models=models,
+        translation=translation_settings(config, models, salt=config.secret.encode() or secrets.token_bytes(32)),
+        upstream=upstream or open_upstream(config),
+        state=state
+        or connect(
+            config.redis_url,
+            timeout_s=config.redis_timeout_s,
+            queue_limit=config.redis_queue_limit,
+            client_name="claude-wrapper",
+        ),
+        process=process,
+        now=now,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        background = [asyncio.create_task(_publish_figures(services))]
+        if not config.secret:
+            background.append(asyncio.create_task(_adopt_shared_salt(services)))
+        try:
+            yield
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await services.upstream.close()
+            await services.state.close()
+
+    return GatewayApp(create_litestar(services, lifespan=[lifespan]), services)
+
+
+def load_models(config: Config) -> ModelTable:
+    """The built-in model table, with the operator's file laid over it.
+
+    Raises:
+        SettingError: the file cannot be read, or is no model table.
+    """
+    texts = [resources.files("app.domain").joinpath("models.toml").read_text()]
+    if config.models_file:
+        try:
+            texts.append(Path(config.models_file).read_text())
+        except (OSError, UnicodeDecodeError) as exc:
+            raise SettingError(f"CLAUDE_WRAPPER_MODELS_FILE: {config.models_file!r} cannot be read: {exc}.") from exc
+    try:
+        return ModelTable.load(*texts)
+    except ModelTableError as exc:
+        raise SettingError(f"CLAUDE_WRAPPER_MODELS_FILE: {exc}.") from exc
+
+
+def translation_settings(config: Config, models: ModelTable, *, salt: bytes) -> TranslationSettings:
+    """The translators' settings, from the settings of the same names."""
+    return TranslationSettings(
+        strict=config.strict,
+        aliases=models.aliases(config.model_preset, dict(config.model_aliases)),
+        default_max_tokens=config.default_max_tokens,
+        default_max_tokens_stream=config.default_max_tokens_stream,
+        auto_cache=config.auto_cache,
+        forced_tool_fallback=config.forced_tool_fallback,
+        allowed_tools=config.allowed_tools,
+        later_system=config.later_system,
+        last_assistant=config.last_assistant,
+        input_audio=config.input_audio,
+        include_reasoning=config.include_reasoning,
+        allowed_betas=config.allowed_betas,
+        fast_mode=config.fast_mode,
+        anthropic_extension=config.anthropic_extension,
+        user_salt=salt,
+    )
+
+
+async def _adopt_shared_salt(services: Services) -> None:
+    """Pseudonyms must be the same on every replica; until Redis answers, this worker's own random salt serves."""
+    while True:
+        with suppress(StateError):
+            salt = await shared_secret(services.state)
+            services.translation = translation_settings(services.config, services.models, salt=salt)
+            return
+        await asyncio.sleep(1.0)
+
+
+async def _publish_figures(services: Services) -> None:
+    """Tells all replicas how this worker is doing; Redis being away is no reason to stop."""
+    while True:
+        with suppress(StateError):
+            await publish(services.state, _figures(services))
+        await asyncio.sleep(PUBLISH_INTERVAL_S)
+
+
+def _figures(services: Services) -> WorkerFigures:
+    raise NotImplementedError
