@@ -192,9 +192,7 @@ def settings_of(struct: type[Struct]) -> dict[str, tuple[Help, Any, Any]]:
     return table
 
 
-def resolve(
-    struct: type[S], environ: Mapping[str, str], flags: Mapping[str, Any]
-) -> tuple[S, dict[str, Resolved]]:
+def resolve(struct: type[S], environ: Mapping[str, str], flags: Mapping[str, Any]) -> tuple[S, dict[str, Resolved]]:
     """Builds a settings struct from flags over environment over defaults, with the source of each value.
 
     Args:
@@ -313,5 +311,8 @@ def refuse_unknown(environ: Mapping[str, str], known: frozenset[str]) -> None:
 def known_variables(*structs: type[Struct]) -> frozenset[str]:
     """Every environment variable that the given settings structs read."""
     return frozenset(
-        name for struct in structs for field, (help_, _, _) in settings_of(struct).items() for name in env_names(field, help_)
+        name
+        for struct in structs
+        for field, (help_, _, _) in settings_of(struct).items()
+        for name in env_names(field, help_)
     )

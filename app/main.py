@@ -1,7 +1,7 @@
 """create_app: the one place that builds and wires objects.
 
-A worker calls it once. Everything that connects or imports slowly does so when the worker starts (``lifespan``), so that
-the command line and the gunicorn master stay light.
+A worker calls it once. Everything that connects or imports slowly does so when the worker starts (``lifespan``), so
+that the command line and the gunicorn master stay light.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress

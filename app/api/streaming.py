@@ -89,7 +89,9 @@ class EventStream:
             except asyncio.CancelledError:
                 # Not the client's doing (that ends below, as ClientDisconnected): the worker is stopping.
                 if not presence.is_gone:
-                    await self._fail(ShuttingDown("This gateway worker is shutting down; please try again.", retry_after_s=1))
+                    await self._fail(
+                        ShuttingDown("This gateway worker is shutting down; please try again.", retry_after_s=1)
+                    )
                     return
                 raise
             except GatewayError as error:

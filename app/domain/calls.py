@@ -57,8 +57,8 @@ class ReplyPlan(Struct, frozen=True, kw_only=True):
         include_usage: a stream ends with a usage chunk, and every chunk before it has ``"usage": null``.
         custom_tools: names of tools declared as ``type: custom``.
         function_call: the legacy form (``functions``) was used: answer ``function_call``.
-        structured_tool: the client forced this tool and the model refuses forced tools, so the JSON answer is returned as
-            one call of it (``forced_tool_fallback=structured_output``).
+        structured_tool: the client forced this tool and the model refuses forced tools, so the JSON answer is returned
+            as one call of it (``forced_tool_fallback=structured_output``).
         expects_tool_call: a tool was forced and the model could only be told so: report when no call came.
         server_tools: Anthropic runs tools itself: ``pause_turn`` is continued inside the gateway.
     """

@@ -1,7 +1,7 @@
 """What the corridor needs of Anthropic's side: one small interface, bytes in and bytes out.
 
-A lane (``app/upstream/sdk.py`` now, a faster one later) implements ``Upstream``; the corridor and every test of it run on
-any lane. Lanes raise only errors of ``app/errors.py``. Source: DESIGN.md section 6.
+A lane (``app/upstream/sdk.py`` now, a faster one later) implements ``Upstream``; the corridor and every test of it run
+on any lane. Lanes raise only errors of ``app/errors.py``. Source: DESIGN.md section 6.
 """
 
 from __future__ import annotations
