@@ -1,0 +1,97 @@
+"""The notes of one request: what the log says about it once it is over. Never a prompt, never a secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.domain.calls import Usage
+
+
+#: A path is cut to this many characters in the log.
+_LONGEST_PATH = 512
+
+
+def _printable(path: str) -> str:
+    """A path on one line: percent-decoding may have put line ends into it."""
+    path = path[:_LONGEST_PATH]
+    return path if path.isprintable() else ascii(path)[1:-1]
+
+
+class RequestRecord:
+    """Filled in by whoever knows, from the middleware to the corridor; kept in ``scope["state"]["record"]``.
+
+    Attributes:
+        request_id: the gateway's id of the request, sent as ``x-request-id``.
+        method: HTTP method.
+        path: path without the query string.
+        status: status of the reply, 0 as long as there is none.
+        model_asked: the model name of the client.
+        model: the model that was called.
+        stream: whether the client asked for a stream.
+        attempts: calls made to Anthropic, retries included.
+        usage: tokens, where the answer is known.
+        error_code: ``code`` or type of the error that the client was told.
+        failed: the answer broke off after its first byte, or the gateway or Anthropic failed.
+        client_left: the client closed its connection before the reply was complete.
+        bytes_in: length of the request body as announced by its header.
+        bytes_out: length of the reply body.
+    """
+
+    __slots__ = (
+        "attempts",
+        "bytes_in",
+        "bytes_out",
+        "client_left",
+        "error_code",
+        "failed",
+        "method",
+        "model",
+        "model_asked",
+        "path",
+        "request_id",
+        "status",
+        "stream",
+        "usage",
+    )
+
+    def __init__(self, request_id: str, method: str, path: str) -> None:
+        self.request_id = request_id
+        self.method = method
+        self.path = path
+        self.status = 0
+        self.model_asked = ""
+        self.model = ""
+        self.stream = False
+        self.attempts = 0
+        self.usage: Usage | None = None
+        self.error_code = ""
+        self.failed = False
+        self.client_left = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a log record, leaving out what the request did not have."""
+        fields: dict[str, Any] = {
+            "request_id": self.request_id,
+            "method": self.method,
+            "path": _printable(self.path),
+            "status": self.status,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+        }
+        if self.model_asked or self.model:
+            fields |= {"model_asked": self.model_asked, "model": self.model, "stream": self.stream}
+            fields["attempts"] = self.attempts
+        if self.usage is not None:
+            fields |= {
+                "input_tokens": self.usage.input_tokens,
+                "cache_read_tokens": self.usage.cache_read_input_tokens,
+                "cache_write_tokens": self.usage.cache_creation_input_tokens,
+                "output_tokens": self.usage.output_tokens,
+            }
+        if self.error_code:
+            fields["error_code"] = self.error_code
+        if self.client_left:
+            fields["client_left"] = True
+        return fields
