@@ -1,0 +1,104 @@
+"""What every worker says about itself, and the reading of all of them (``/health``, ``claude-wrapper status``).
+
+Each worker publishes every ``PUBLISH_INTERVAL_S``; figures live for ``keys.WORKER_TTL_S``, so a worker that was killed
+disappears by itself. Workers of every process, pod and replica that share the store are seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Struct
+
+from app.state import keys
+from app.state.connection import StateConnection
+from app.state.scripts import PUBLISH_WORKER
+
+#: How often a worker publishes; a third of the time to live of what it publishes.
+PUBLISH_INTERVAL_S = 5.0
+
+
+class WorkerFigures(Struct, frozen=True, kw_only=True):
+    """One worker process at one moment. Counts are since its start.
+
+    Args:
+        worker_id: unique among all workers of all replicas, also after a restart with the same pid.
+        host: host name of the machine or pod.
+        pid: process id there.
+        started_at: Unix seconds.
+        version: version of the gateway.
+        requests: requests answered.
+        errors: requests answered by an error of the gateway or of the upstream (status 500 and above).
+        in_flight: requests being served now, streams included.
+        streams: streams open now.
+        requests_per_minute: over the last minute.
+        mean_response_ms: mean time to answer a request, over the last minute.
+        rss_bytes: resident memory.
+        cpu_percent: of one core, since the last publication.
+        loop_lag_ms: how late the event loop ran its timers, worst since the last publication.
+    """
+
+    worker_id: str
+    host: str
+    pid: int
+    started_at: float
+    version: str
+    requests: int = 0
+    errors: int = 0
+    in_flight: int = 0
+    streams: int = 0
+    requests_per_minute: float = 0.0
+    mean_response_ms: float = 0.0
+    rss_bytes: int = 0
+    cpu_percent: float = 0.0
+    loop_lag_ms: float = 0.0
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(WorkerFigures).decode
+
+
+async def publish(state: StateConnection, figures: WorkerFigures) -> None:
+    """Publishes one worker's figures for ``keys.WORKER_TTL_S`` seconds, in one round trip.
+
+    Raises:
+        StateError: they were not published; the next turn tries again.
+    """
+    await state.run_script(
+        PUBLISH_WORKER,
+        (keys.worker(figures.worker_id), keys.WORKERS),
+        (_encode(figures), keys.WORKER_TTL_S, figures.worker_id),
+    )
+
+
+async def read_all(state: StateConnection) -> list[WorkerFigures]:
+    """The figures of every live worker, ordered by host and start; unreadable ones count as absent.
+
+    Raises:
+        StateError: the store did not answer.
+    """
+    worker_ids = await state.call("ZRANGE", keys.WORKERS, 0, -1)
+    if not worker_ids:
+        return []
+    values = await state.call("MGET", *(keys.worker(worker_id.decode()) for worker_id in worker_ids), large=True)
+    return sorted(_readable(values), key=lambda figures: (figures.host, figures.started_at, figures.worker_id))
+
+
+async def withdraw(state: StateConnection, worker_id: str) -> None:
+    """Takes a worker's figures away at once, when it stops in good order.
+
+    Raises:
+        StateError: they were not taken away, and go by themselves.
+    """
+    await state.pipeline([("DEL", keys.worker(worker_id)), ("ZREM", keys.WORKERS, worker_id)])
+
+
+def _readable(values: Iterable[bytes | None]) -> Iterable[WorkerFigures]:
+    for value in values:
+        if value is None:
+            continue
+        try:
+            yield _decode(value)
+        except msgspec.DecodeError:  # another release's, or damaged
+            continue

@@ -1,0 +1,86 @@
+"""The state store inside this process, for one worker on a machine without a server: ``memory://``.
+
+The same interface over ``fakeredis`` with its Lua, in process (its TCP server is not binary-safe). Nothing is shared
+with another process and nothing survives this one. Imported only when asked for: fakeredis costs 0.27 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import fakeredis
+import redis.exceptions
+
+from app.errors import StateError
+from app.state.connection import Argument, Command, StoreStatus
+from app.state.error_replies import UnknownScript, error_from_reply, unavailable
+from app.state.scripts import Script, ScriptCall
+
+#: redis-py takes the code off the texts of these errors and keeps it as their class.
+_CODE_OF_CLASS = {
+    redis.exceptions.NoScriptError: "NOSCRIPT",
+    redis.exceptions.OutOfMemoryError: "OOM",
+    redis.exceptions.ReadOnlyError: "READONLY",
+    redis.exceptions.BusyLoadingError: "LOADING",
+    redis.exceptions.NoPermissionError: "NOPERM",
+}
+
+
+class MemoryConnection:
+    """A ``StateConnection`` without a server; each instance is a store of its own."""
+
+    def __init__(self) -> None:
+        self._client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(), protocol=2)
+        self._client.response_callbacks.clear()  # replies as they are on the wire
+        self._closed = False
+
+    @property
+    def available(self) -> bool:
+        """Always, until it is closed."""
+        return not self._closed
+
+    @property
+    def status(self) -> StoreStatus:
+        """A snapshot for health reports."""
+        return StoreStatus(kind="memory", available=self.available, connected=self.available)
+
+    async def call(self, *words: Argument, large: bool = False) -> Any:
+        """One command; see ``StateConnection``."""
+        if self._closed:
+            raise unavailable("the connection is closed")
+        try:
+            return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
+        except redis.exceptions.RedisError as exc:
+            code = _CODE_OF_CLASS.get(type(exc))
+            raise error_from_reply(f"{code} " if code else str(exc)) from None
+
+    async def run_script(
+        self, script: Script, keys: Sequence[Argument], args: Sequence[Argument] = (), *, large: bool = False
+    ) -> Any:
+        """One script; see ``StateConnection``."""
+        words = ("EVALSHA", script.sha1, len(keys), *keys, *args)
+        try:
+            return await self.call(*words)
+        except UnknownScript:
+            await self.call("SCRIPT", "LOAD", script.text)
+            return await self.call(*words)
+
+    async def pipeline(self, commands: Iterable[Command], *, large: bool = False) -> list[Any]:
+        """Several commands, one after the other; see ``StateConnection``."""
+        return [await self._value(command) for command in commands]
+
+    async def _value(self, command: Command) -> Any:
+        try:
+            if isinstance(command, ScriptCall):
+                return await self.run_script(*command)
+            return await self.call(*command)
+        except StateError as error:
+            if self._closed:
+                raise
+            return error
+
+    async def close(self) -> None:
+        """Forgets everything."""
+        self._closed = True
+        await self._client.aclose()
