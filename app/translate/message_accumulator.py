@@ -1,0 +1,83 @@
+"""A stream of Anthropic's as the plain message it stands for.
+
+For plain clients whose call has to run as a stream (above 21,333 ``max_tokens`` Anthropic wants one). Fields that this
+code does not know survive.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from app.errors import BadUpstreamReply
+from app.schemas.anthropic_reply import (
+    ContentBlockDelta,
+    ContentBlockStart,
+    Event,
+    MessageDelta,
+    MessageStart,
+)
+from app.translate.content_accumulator import ContentAccumulator
+from app.translate.upstream_events import UpstreamEvents
+
+_encode = msgspec.json.encode
+_FIELDS = msgspec.json.Decoder(dict[str, Raw])
+_USAGE: msgspec.json.Decoder[dict[str, Raw] | None] = msgspec.json.Decoder(dict[str, Raw] | None)
+_NULL = Raw(b"null")
+
+
+class MessageAccumulator:
+    """Takes the bytes of a stream, gives the message."""
+
+    __slots__ = ("_content", "_events", "_fields", "_usage")
+
+    def __init__(self) -> None:
+        self._events = UpstreamEvents()
+        self._content = ContentAccumulator()
+        self._fields: dict[str, Raw] = {}
+        self._usage: dict[str, Raw] = {}
+
+    def feed(self, data: bytes) -> None:
+        """More of the stream, cut anywhere.
+
+        Raises:
+            UpstreamStatus: an error event.
+            BadUpstreamReply: not the protocol.
+        """
+        try:
+            for event in self._events.feed(data):
+                self._follow(event)
+        except (msgspec.DecodeError, RecursionError) as exc:
+            raise BadUpstreamReply("The upstream sent an event that is not part of its protocol.") from exc
+
+    def message(self) -> bytes:
+        """The whole message as JSON.
+
+        Raises:
+            UpstreamUnreachable: the stream broke off.
+            BadUpstreamReply: it never was a stream, or its parts do not fit together.
+        """
+        if error := self._events.end():
+            raise error
+        try:
+            content = self._content.blocks()
+        except (msgspec.DecodeError, RecursionError) as exc:
+            raise BadUpstreamReply("The upstream sent an event that is not part of its protocol.") from exc
+        return _encode({**self._fields, "content": content, "usage": self._usage})
+
+    def _follow(self, event: Event) -> None:
+        match event:
+            case ContentBlockDelta():
+                self._content.add(event)
+            case ContentBlockStart():
+                self._content.start(event)
+            case MessageStart():
+                self._fields = _FIELDS.decode(event.message)
+                self._usage = _USAGE.decode(self._fields.get("usage", _NULL)) or {}
+            case MessageDelta():
+                self._fields.update(_FIELDS.decode(event.delta))
+                # Counts are cumulative; null is "not said" and takes nothing back.
+                told = _USAGE.decode(event.usage) or {}
+                self._usage.update((name, value) for name, value in told.items() if bytes(value) != b"null")
+            case _:
+                pass
