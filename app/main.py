@@ -7,11 +7,13 @@ that the command line and the gunicorn master stay light.
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,21 +25,18 @@ from app.domain.models import ModelTable, ModelTableError
 from app.domain.upstream import Upstream
 from app.errors import StateError
 from app.gateway.services import Services
+from app.gateway.figures import worker_figures
 from app.observability.process import ProcessFigures
-from app.state import StateConnection, connect
-from app.state.figures import WorkerFigures, publish
+from app.state import connect
+from app.state.connection import StateConnection
+from app.state.figures import PUBLISH_INTERVAL_S, publish, withdraw
 from app.state.secret import shared_secret
 from app.translate.chat_to_messages import TranslationSettings
 from app.upstream import open_upstream
+from app.upstream.deferred import DeferredUpstream
 
 if TYPE_CHECKING:
     from litestar import Litestar
-
-log = logging.getLogger(__name__)
-
-#: A worker tells the others about itself this often.
-PUBLISH_INTERVAL_S = 5.0
-
 
 def create_app(
     config: Config,
@@ -63,7 +62,7 @@ def create_app(
         config=config,
         models=models,
         translation=translation_settings(config, models, salt=config.secret.encode() or secrets.token_bytes(32)),
-        upstream=upstream or open_upstream(config),
+        upstream=upstream or DeferredUpstream(partial(open_upstream, config, os.environ)),
         state=state
         or connect(
             config.redis_url,
@@ -75,21 +74,27 @@ def create_app(
         now=now,
     )
 
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        background = [asyncio.create_task(_publish_figures(services))]
-        if not config.secret:
-            background.append(asyncio.create_task(_adopt_shared_salt(services)))
-        try:
-            yield
-        finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
-            await services.upstream.close()
-            await services.state.close()
+    return GatewayApp(create_litestar(services, lifespan=[partial(_running, services)]), services)
 
-    return GatewayApp(create_litestar(services, lifespan=[lifespan]), services)
+
+@asynccontextmanager
+async def _running(services: Services, _: Litestar) -> AsyncIterator[None]:
+    """What runs beside the requests, from the start of the worker to its end; Redis closes last."""
+    background = [asyncio.create_task(_publish_figures(services))]
+    if not services.config.secret:
+        background.append(asyncio.create_task(_adopt_shared_salt(services)))
+    if isinstance(services.upstream, DeferredUpstream):
+        background.append(asyncio.create_task(services.upstream.start()))
+    services.process.start()
+    try:
+        yield
+    finally:
+        services.process.stop()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await services.upstream.close()
+        await services.state.close()
 
 
 def load_models(config: Config) -> ModelTable:
@@ -143,11 +148,12 @@ async def _adopt_shared_salt(services: Services) -> None:
 
 async def _publish_figures(services: Services) -> None:
     """Tells all replicas how this worker is doing; Redis being away is no reason to stop."""
-    while True:
+    worker_id, host = secrets.token_hex(8), socket.gethostname()
+    try:
+        while True:
+            with suppress(StateError):
+                await publish(services.state, worker_figures(services.process, worker_id=worker_id, host=host))
+            await asyncio.sleep(PUBLISH_INTERVAL_S)
+    finally:
         with suppress(StateError):
-            await publish(services.state, _figures(services))
-        await asyncio.sleep(PUBLISH_INTERVAL_S)
-
-
-def _figures(services: Services) -> WorkerFigures:
-    raise NotImplementedError
+            await withdraw(services.state, worker_id)

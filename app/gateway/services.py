@@ -8,7 +8,7 @@ from app.config import Config
 from app.domain.models import ModelTable
 from app.domain.upstream import Upstream
 from app.observability.process import ProcessFigures
-from app.state import StateConnection
+from app.state.connection import StateConnection
 from app.translate.chat_to_messages import TranslationSettings
 
 
