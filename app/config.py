@@ -123,6 +123,9 @@ class Config(Struct, frozen=True, kw_only=True):
     upstream_max_connections: Annotated[Positive, Help("connections to Anthropic per worker")] = 256
     upstream_pool_wait_s: Annotated[SecondsOrZero, Help("wait for a free connection before 503")] = 5.0
     upstream_keepalive_s: Annotated[Seconds, Help("an idle connection to Anthropic is kept this long")] = 30.0
+    upstream_max_reply_bytes: Annotated[
+        int, Meta(ge=1024), Help("largest plain reply taken from Anthropic, in bytes (64MiB)", kind="size")
+    ] = 64 * 1024**2
     upstream_retries: Annotated[int, Meta(ge=0, le=5), Help("retries before the first byte")] = 1
     upstream_proxy: Annotated[str, Help("HTTP proxy towards Anthropic; empty: HTTPS_PROXY and friends")] = ""
     upstream_ca_bundle: Annotated[str, Help("PEM file of CAs to trust; empty: SSL_CERT_FILE or the system's")] = ""

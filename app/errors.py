@@ -124,9 +124,13 @@ class StateUnavailable(StateError):
 
 
 class UpstreamError(GatewayError):
-    """Anthropic's side failed; ``request_id`` is Anthropic's own id of the call, when it gave one."""
+    """Anthropic's side failed.
+
+    ``request_id`` is Anthropic's own id of the call, when it gave one; ``attempts`` counts the calls that were made.
+    """
 
     request_id: str | None = None
+    attempts: int = 1
 
 
 class UpstreamStatus(UpstreamError):
@@ -162,6 +166,10 @@ class UpstreamUnreachable(UpstreamError):
     """No connection to Anthropic, or it broke; ``sent`` tells whether the request may have been taken up."""
 
     default_code = "upstream_unreachable"
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class UpstreamTimeout(UpstreamError):

@@ -37,6 +37,8 @@ class UpstreamReply(Protocol):
     status: int
     headers: Mapping[str, str]
     """Reply headers, names in lower case."""
+    attempts: int
+    """Calls it took to get this reply: 1, or more after retries."""
 
     async def read(self) -> bytes:
         """The whole body.

@@ -1,1 +1,28 @@
 """The room that talks to Anthropic: lanes behind ``app.domain.upstream``, retries, and the border of their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.config import Config
+from app.domain.upstream import Upstream
+from app.upstream.retries import RetryingUpstream
+from app.upstream.settings import LaneSettings
+
+
+def open_upstream(config: Config, environ: Mapping[str, str]) -> Upstream:
+    """The way to Anthropic that the settings ask for, with retries; connects when the first call comes.
+
+    Takes seconds: the lane's library is imported here and nowhere else.
+
+    Args:
+        config: the gateway's settings.
+        environ: environment variables, for ``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and their family.
+
+    Raises:
+        SettingError: a setting makes no sense; names the variable.
+    """
+    from app.upstream.sdk import SdkUpstream
+
+    # ``auto`` and ``sdk``: there is one lane so far.
+    return RetryingUpstream(SdkUpstream(LaneSettings.of(config, environ)), config.upstream_retries)

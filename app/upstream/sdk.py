@@ -1,0 +1,214 @@
+"""The ``sdk`` lane: the ``anthropic`` package by its raw route, bytes in and bytes out.
+
+The package brings authentication, headers, URLs and, later, the clouds; its models are never touched. It is imported
+with this module and takes seconds to import, so nothing imports this module but ``app.upstream.open_upstream``.
+Facts about the package: ``spec/sdk-notes.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import cast
+
+import aiohttp
+import httpx2
+from anthropic import APIConnectionError, AsyncAnthropic, AsyncStream, DefaultAioHttpClient, Omit
+
+from app.domain.upstream import UpstreamReply, UpstreamRequest
+from app.errors import BadUpstreamReply, ShuttingDown, UpstreamTimeout
+from app.upstream.aiohttp_errors import READING_ERRORS, reading_error, sending_error
+from app.upstream.route import base_url, proxy_url, trusted_certificates
+from app.upstream.settings import LaneSettings, credential, no_credential
+from app.upstream.slots import Slots
+from app.upstream.transport import AiohttpTransport, OpenReply
+
+
+class SdkUpstream:
+    """An ``Upstream`` over the ``anthropic`` package.
+
+    The package looks nothing up by itself: credentials, base URL, proxy and certificates come from the settings.
+    Connections are made when the first call comes.
+
+    Args:
+        settings: of any lane.
+
+    Raises:
+        SettingError: a setting makes no sense; names the variable.
+    """
+
+    def __init__(self, settings: LaneSettings) -> None:
+        url = base_url(settings.base_url)
+        key = credential("ANTHROPIC_API_KEY", settings.api_key)
+        token = credential("ANTHROPIC_AUTH_TOKEN", settings.auth_token)
+        transport = AiohttpTransport(
+            tls=trusted_certificates(settings.ca_bundle, settings.environ) if url.startswith("https:") else None,
+            proxy=proxy_url(url, settings.proxy, settings.environ),
+            connect_timeout_s=settings.connect_timeout_s,
+            idle_timeout_s=settings.idle_timeout_s,
+            keepalive_s=settings.keepalive_s,
+        )
+        self._client = _Client(url, key, token, transport) if key or token else None
+        self._settings = settings
+        self._slots = Slots(limit=settings.max_connections, wait_s=settings.pool_wait_s)
+        self._closed = False
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        """Sends a request; see ``app.domain.upstream.Upstream.send``.
+
+        Raises:
+            UpstreamStatus: the gateway has no credential; nothing was sent.
+            UpstreamUnreachable: no connection, or it broke before the reply's headers.
+            UpstreamTimeout: no connection or no reply headers in time.
+            BadUpstreamReply: what came is not HTTP.
+            Overloaded: no free connection in time.
+            ShuttingDown: the lane is closed.
+        """
+        if self._client is None:
+            raise no_credential()
+        await self._slots.take()
+        try:
+            reply = await self._exchange(self._client, request)
+        except BaseException:
+            self._slots.give_back()
+            raise
+        return SdkReply(reply, self._settings, self._slots.give_back)
+
+    async def close(self) -> None:
+        """Closes every connection; calls that still run fail."""
+        self._closed = True
+        self._slots.close()
+        if self._client is not None:
+            await self._client.close()
+
+    async def _exchange(self, client: AsyncAnthropic, request: UpstreamRequest) -> aiohttp.ClientResponse:
+        limit_s = self._settings.first_byte_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                if request.method == "POST":
+                    response = await client.post(
+                        request.path,
+                        content=request.body,
+                        cast_to=httpx2.Response,
+                        # Also for plain calls: as a stream the reply comes unread, and is read within our bounds.
+                        stream=True,
+                        stream_cls=AsyncStream[object],
+                        options={"headers": request.headers},
+                    )
+                else:
+                    response = await client.get(
+                        request.path,
+                        cast_to=httpx2.Response,
+                        stream=True,
+                        stream_cls=AsyncStream[object],
+                        options={"headers": request.headers},
+                    )
+        except TimeoutError:
+            late = f"Anthropic did not begin to answer within {limit_s:g} s."
+            raise UpstreamTimeout(late, phase="first_byte") from None
+        except APIConnectionError as exc:
+            if self._closed:
+                raise ShuttingDown("This worker is shutting down; try again.", retry_after_s=1.0) from exc
+            cause = exc.__cause__
+            raise sending_error(cause, connect_timeout_s=self._settings.connect_timeout_s) from cause
+        reply = cast(OpenReply, response).reply
+        if reply.status < 200:
+            reply.close()
+            raise BadUpstreamReply(f"Anthropic answered with status {reply.status}, which is no answer to a call.")
+        return reply
+
+
+class SdkReply:
+    """An ``UpstreamReply`` over aiohttp's.
+
+    Args:
+        reply: unread.
+        settings: its time limit and the largest body that ``read`` takes.
+        release: called once, when the call is over.
+    """
+
+    def __init__(self, reply: aiohttp.ClientResponse, settings: LaneSettings, release: Callable[[], None]) -> None:
+        self.status = reply.status
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in reply.headers.items()}
+        self.attempts = 1
+        self._reply = reply
+        self._settings = settings
+        self._release: Callable[[], None] | None = release
+
+    async def read(self) -> bytes:
+        """The whole body; see ``app.domain.upstream.UpstreamReply.read``.
+
+        Raises:
+            UpstreamUnreachable: the connection broke before the end.
+            UpstreamTimeout: it fell silent before the end.
+            BadUpstreamReply: the body is not framed as HTTP, or larger than ``upstream_max_reply_bytes``.
+        """
+        parts: list[bytes] = []
+        room = self._settings.max_reply_bytes
+        async for data in self.chunks():
+            room -= len(data)
+            if room < 0:
+                await self.close()
+                raise BadUpstreamReply(
+                    f"Anthropic's reply is larger than {self._settings.max_reply_bytes} bytes "
+                    "(CLAUDE_WRAPPER_UPSTREAM_MAX_REPLY_BYTES)."
+                )
+            parts.append(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives; see ``app.domain.upstream.UpstreamReply.chunks``.
+
+        Raises:
+            UpstreamUnreachable: the connection broke before the end.
+            UpstreamTimeout: it fell silent before the end.
+            BadUpstreamReply: the body is not framed as HTTP.
+        """
+        content = self._reply.content
+        try:
+            while data := await content.readany():
+                yield data
+        except READING_ERRORS as exc:
+            raise reading_error(exc, idle_timeout_s=self._settings.idle_timeout_s) from exc
+        finally:
+            self._end()
+
+    async def close(self) -> None:
+        """Ends the call; a body that was not read to its end closes the connection at once."""
+        self._end()
+
+    def _end(self) -> None:
+        if self._release is not None:
+            self._reply.close()
+            self._release()
+            self._release = None
+
+
+class _Client(AsyncAnthropic):
+    """The package's client, that sends a fixed set of headers and reads none of its environment variables."""
+
+    def __init__(self, url: str, key: str, token: str, transport: httpx2.AsyncBaseTransport) -> None:
+        super().__init__(
+            # One of the two, and never neither: the package would look for others in the environment and on disk.
+            api_key=key or None,
+            auth_token=None if key else token,
+            webhook_key="",
+            base_url=url,
+            timeout=None,
+            max_retries=0,
+            open_telemetry=False,
+            http_client=DefaultAioHttpClient(transport=transport, trust_env=False, follow_redirects=False),
+        )
+        self._custom_headers = {}  # ANTHROPIC_CUSTOM_HEADERS, which is not a setting of the gateway
+        self._headers: dict[str, str | Omit] = {
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            "user-agent": self.user_agent,
+            **self.auth_headers,
+        }
+
+    @property
+    def default_headers(self) -> dict[str, str | Omit]:
+        """The headers of every call, made once."""
+        return self._headers

@@ -1,0 +1,200 @@
+"""The HTTP under the ``sdk`` lane: aiohttp, behind the transport interface of the SDK's HTTP client.
+
+The SDK brings such a transport (``DefaultAioHttpClient``); this one replaces it because a gateway needs what that one
+cannot do: a connection that is closed *at once* when a call is cancelled (aiohttp's own close first sends what is still
+buffered, to a peer that may not read), one deadline per phase, everything that has arrived in one read, no cookies kept
+between clients, error replies left unread, and a fresh connection when a kept one turns out to be dead. A connection is
+one of aiohttp's pool; how many there are is bounded by ``app/upstream/slots.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import io
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, cast
+
+import aiohttp
+import httpx2
+from aiohttp.client_proto import ResponseHandler
+
+#: A reply's status line and headers: more than 128 headers or 16 KiB in one line are not Anthropic's.
+_MAX_HEADER_BYTES = 16 * 1024
+
+#: An unread body may take twice this much memory before the connection is no longer read.
+_READ_BUFFER_BYTES = 64 * 1024
+
+#: aiohttp warns of larger bodies in one piece; from here on they are written in pieces.
+_LARGE_BODY_BYTES = 1024 * 1024
+
+#: A long answer can be silent for minutes; probes keep middleboxes from forgetting the connection. As the SDK does.
+_TCP_KEEPALIVE = (
+    ("TCP_KEEPIDLE", 60),
+    ("TCP_KEEPINTVL", 60),
+    ("TCP_KEEPCNT", 5),
+)
+
+
+class KeptConnectionBroke(aiohttp.ServerDisconnectedError):
+    """A connection that had served before broke before its reply began: the server had closed it while it was idle."""
+
+
+class OpenReply(httpx2.Response):
+    """A reply whose body nobody has read yet, whatever its status is.
+
+    ``reply`` is aiohttp's, with the headers and the body; the SDK is shown neither. It would read the whole body of an
+    error before raising it, without a bound, and parse headers that nobody asks it for.
+    """
+
+    reply: aiohttp.ClientResponse
+
+    @property
+    def is_success(self) -> bool:
+        """Always true, so that the SDK hands on every reply instead of reading it and raising."""
+        return True
+
+
+class _Body(httpx2.AsyncByteStream):
+    """Lets the SDK's HTTP client drop a reply; reading goes through ``OpenReply.reply``."""
+
+    def __init__(self, reply: aiohttp.ClientResponse) -> None:
+        self._reply = reply
+
+    async def aclose(self) -> None:
+        self._reply.close()
+
+
+class AiohttpTransport(httpx2.AsyncBaseTransport):
+    """Sends requests of the SDK over aiohttp. Connections are made when the first request comes.
+
+    Args:
+        tls: context for https, or ``None`` for plain http.
+        proxy: URL of an HTTP proxy.
+        connect_timeout_s: name resolution, TCP, proxy and TLS together.
+        idle_timeout_s: silence inside a reply's body.
+        keepalive_s: an idle connection is kept this long.
+    """
+
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None,
+        proxy: str | None,
+        connect_timeout_s: float,
+        idle_timeout_s: float,
+        keepalive_s: float,
+    ) -> None:
+        self._tls = tls
+        self._proxy = proxy
+        self._keepalive_s = keepalive_s
+        self._idle_timeout_s = idle_timeout_s
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_connect=None, sock_read=None)
+        self._kept: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Sends a request and waits for its reply's headers.
+
+        Raises:
+            aiohttp.ClientError, OSError: as aiohttp says it; ``app/upstream/sdk.py`` says what it means.
+        """
+        if self._kept is None:
+            self._kept = self._session(keep=True)
+        try:
+            reply = await self._exchange(self._kept, request)
+        except KeptConnectionBroke:
+            # RFC 9112 section 9.3.1. Never on a kept one again: after a restart of the server all of them are dead.
+            if self._fresh is None:
+                self._fresh = self._session(keep=False)
+            reply = await self._exchange(self._fresh, request)
+        if (connection := reply.connection) is not None and (protocol := connection.protocol) is not None:
+            # Until here silence was bounded by the caller; from here on by the socket.
+            protocol.read_timeout = self._idle_timeout_s
+            protocol.start_timeout()
+        response = OpenReply(reply.status, stream=_Body(reply), request=request)
+        response.reply = reply
+        return response
+
+    async def aclose(self) -> None:
+        """Closes every connection, also those in use."""
+        for session in (self._kept, self._fresh):
+            if session is not None:
+                await session.close()
+
+    async def _exchange(self, session: aiohttp.ClientSession, request: httpx2.Request) -> aiohttp.ClientResponse:
+        body = request.content
+        return await session.request(
+            request.method,
+            str(request.url),
+            # Whatever the SDK says about this machine and itself; a raw call's part of it is not even true.
+            headers=[header for header in request.headers.multi_items() if not header[0].startswith("x-stainless-")],
+            data=(io.BytesIO(body) if len(body) > _LARGE_BODY_BYTES else body) if body else None,
+            allow_redirects=False,  # a credential goes to no host but the configured one
+        )
+
+    def _session(self, *, keep: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=_Connector(
+                limit=0,
+                ssl=self._tls if self._tls is not None else True,
+                socket_factory=_tcp_socket,
+                **({"keepalive_timeout": self._keepalive_s} if keep else {"force_close": True}),
+            ),
+            timeout=self._timeout,
+            proxy=self._proxy,
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_READ_BUFFER_BYTES,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+        )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """aiohttp's pool, of our connections."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        connection: Callable[[], ResponseHandler] = functools.partial(_Connection, asyncio.get_running_loop())
+        self._factory = cast("functools.partial[ResponseHandler]", connection)
+
+
+class _Connection(ResponseHandler):
+    """aiohttp's connection, that closes at once and knows whether it is used for the first time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._uses = 0
+
+    def set_response_params(self, **options: Any) -> None:
+        """Begins an exchange."""
+        self._uses += 1
+        super().set_response_params(**options)
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Ends the exchange with an error; one that a dead kept connection explains gets a name of its own."""
+        if self._uses > 1 and isinstance(exc, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
+            super().set_exception(KeptConnectionBroke(), exc)
+        else:
+            super().set_exception(exc, *cause)
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            # NOTE: aiohttp 3.14 tells nobody who reads the body that its chunks are nonsense: the reader would hang.
+            body.set_exception(exc, *cause)
+
+    def close(self) -> None:
+        """Closes the connection without sending what is buffered, and without TLS's farewell."""
+        self.abort()
+
+
+def _tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _TCP_KEEPALIVE:
+        if hasattr(socket, option):  # macOS calls them differently and has sound defaults
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return made
