@@ -1,0 +1,270 @@
+"""The gateway's processes: gunicorn's master, in this process, and its workers.
+
+gunicorn is started without its own application class, which would put the working directory first on ``sys.path`` (an
+``app`` package there would be imported instead of ours). The master imports neither the application nor the Anthropic
+SDK; each worker does, after the fork. Ours differs from gunicorn's master in four points: Ctrl-C is graceful, and only
+the second one forces; a reload (SIGHUP) stops the old workers only when all new ones answer, and keeps them when the
+new ones cannot start; a worker that is leaving does not count as one that serves; it watches the processes that the
+gateway needs beside it (``workers.companions``).
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
+
+from app.config import Config, SettingError
+from app.observability.log import configure
+from workers.companions import Companions
+from workers.gunicorn_conf import gunicorn_settings
+from workers.uvicorn_worker import BOOT_ERROR
+
+log = logging.getLogger(__name__)
+
+#: Builds the ASGI application in a worker.
+AppFactory = Callable[[Config], Any]
+
+#: The master looks this often whether its new workers are ready.
+_BOOT_POLL_S = 0.02
+
+
+def run_gateway(
+    config: Config,
+    listener: socket.socket,
+    *,
+    create_app: AppFactory | None = None,
+    companions: Companions | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+    on_stopping: Callable[[], None] = lambda: None,
+) -> int:
+    """Runs the master in this process until it is told to stop.
+
+    Args:
+        config: the settings; ``port`` is the listener's.
+        listener: the bound socket of ``workers.listener.bind``.
+        create_app: the application; ``app.main.create_app`` by default, imported in the workers.
+        companions: processes that live as long as the gateway; stopped last.
+        on_ready: called once, in the master, when all workers answer.
+        on_stopping: called once, in the master, when it has been told to stop.
+
+    Returns:
+        The exit status: 0 after a stop that was asked for.
+    """
+    companions = companions or Companions()
+    master_pid = os.getpid()
+    application = GatewayApplication(config, create_app or _create_app)
+    arbiter = GatewayArbiter(application, listener, companions, on_ready=on_ready, on_stopping=on_stopping)
+    application.configure_logging()
+    try:
+        arbiter.run()
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else 1
+    except BaseException:
+        if os.getpid() != master_pid:
+            os._exit(1)
+        raise
+    finally:
+        if os.getpid() == master_pid:
+            companions.stop()
+    if os.getpid() != master_pid:
+        # A worker is done here. It must not run what the master's callers still have to do.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _create_app(config: Config) -> Any:
+    from app.main import create_app
+
+    return create_app(config)
+
+
+class ReadyBoard:
+    """Memory that the workers share with the master: who is ready, by age."""
+
+    _SIZE = 4096
+
+    def __init__(self) -> None:
+        self._flags = mmap.mmap(-1, self._SIZE)
+
+    def clear(self, age: int) -> None:
+        """A worker of this age is about to be started."""
+        self._flags[age % self._SIZE] = 0
+
+    def mark(self, age: int) -> None:
+        """The worker of this age accepts connections."""
+        self._flags[age % self._SIZE] = 1
+
+    def is_ready(self, age: int) -> bool:
+        """Whether the worker of this age accepts connections."""
+        return self._flags[age % self._SIZE] == 1
+
+
+class GatewayApplication(BaseApplication):  # type: ignore[misc]
+    """What gunicorn asks for: its settings, and in a worker the application."""
+
+    #: Held back around a fork: until it has handlers of its own, a worker would swallow them.
+    signals_held_while_forking = frozenset({signal.SIGTERM, signal.SIGQUIT, signal.SIGINT})
+
+    def __init__(self, config: Config, create_app: AppFactory) -> None:
+        self.config = config
+        self.ready_board = ReadyBoard()
+        self._create_app = create_app
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Takes over the settings."""
+        for name, value in gunicorn_settings(self.config).items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """The application, in a worker."""
+        try:
+            return self._create_app(self.config)
+        except SettingError as exc:
+            log.error("%s", exc)  # noqa: TRY400 - the operator's mistake, not ours
+            sys.exit(BOOT_ERROR)
+
+    def configure_logging(self) -> None:
+        """Sends the log of this process where it belongs; gunicorn and uvicorn tell their life only with --debug."""
+        config = self.config
+        configure(
+            format="json" if config.log_format == "json" else "text",
+            level=logging.DEBUG if config.debug else logging.INFO,
+            secrets=[key for key in (config.api_key, config.anthropic_api_key, config.anthropic_auth_token) if key],
+        )
+        server_level = logging.INFO if config.debug else logging.WARNING
+        for name in ("gunicorn.error", "uvicorn.error"):
+            logging.getLogger(name).setLevel(server_level)
+        logging.getLogger("uvicorn.access").propagate = False  # uvicorn asks for handlers to know whether to log access
+
+
+class GatewayArbiter(Arbiter):  # type: ignore[misc]
+    """gunicorn's master."""
+
+    def __init__(
+        self,
+        app: GatewayApplication,
+        listener: socket.socket,
+        companions: Companions,
+        *,
+        on_ready: Callable[[], None],
+        on_stopping: Callable[[], None],
+    ) -> None:
+        super().__init__(app)
+        if app.config.workers == 1:
+            listener.listen(app.config.backlog)
+        self.LISTENERS = [listener]
+        self.WORKERS: dict[int, Any] = {}
+        self._companions = companions
+        self._on_ready: Callable[[], None] | None = on_ready
+        self._on_stopping: Callable[[], None] | None = on_stopping
+        self._outdated_age = 0
+        """Workers up to this age are replaced by younger ones."""
+        self._leaving: set[int] = set()
+        """Pids of workers that have been told to leave."""
+
+    # Signals
+
+    def handle_int(self) -> None:
+        """Ctrl-C: as SIGTERM. While the workers leave, a second one makes gunicorn stop them at once."""
+        self.handle_term()
+
+    def handle_term(self) -> None:
+        """SIGTERM: stop when the requests in flight are done."""
+        if self._on_stopping is not None:
+            self._on_stopping()
+            self._on_stopping = None
+        super().handle_term()
+
+    def handle_hup(self) -> None:
+        """SIGHUP: replace every worker by a new one."""
+        log.info("Replacing all workers.")
+        self._outdated_age = self.worker_age
+        self.manage_workers()
+
+    def handle_usr2(self) -> None:
+        """SIGUSR2: gunicorn would start a second master; a new version is deployed by starting a new gateway."""
+        log.warning("SIGUSR2 is not supported; SIGHUP replaces the workers.")
+
+    def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
+        """Waits for signals, and shortly while workers are starting."""
+        signals: list[int] = super().wait_for_signals(_BOOT_POLL_S if self._booting() else timeout)
+        return signals
+
+    # Workers
+
+    def spawn_worker(self) -> Any:
+        """Starts a worker; in the new process this does not return."""
+        self.app.ready_board.clear(self.worker_age + 1)
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, self.app.signals_held_while_forking)
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    def manage_workers(self) -> None:
+        """Starts the workers that are missing and dismisses those that are too many or outdated."""
+        self._leaving &= self.WORKERS.keys()
+        current = self._current()
+        for _ in range(self.num_workers - len(current)):
+            self.spawn_worker()
+        for worker in current[: max(0, len(current) - self.num_workers)]:
+            self._dismiss(worker)
+        if self._booting():
+            return
+        for worker in list(self.WORKERS.values()):
+            if worker.age <= self._outdated_age:
+                self._dismiss(worker)
+        if self._on_ready is not None:
+            self._on_ready()
+            self._on_ready = None
+
+    def stop(self, graceful: bool = True) -> None:
+        """Stops all workers."""
+        self._companions.release()
+        super().stop(graceful)
+
+    def murder_workers(self) -> None:
+        """Kills workers that hang; called on every turn of the master."""
+        super().murder_workers()
+        self._companions.watch()
+
+    def reap_workers(self) -> None:
+        """Takes note of processes that have ended."""
+        self._companions.watch()  # before gunicorn reaps them as strangers
+        try:
+            super().reap_workers()
+        except HaltServer:
+            ready = [worker for worker in self.WORKERS.values() if self.app.ready_board.is_ready(worker.age)]
+            if not ready:
+                raise
+            log.error("A new worker cannot start; the ones that run go on.")  # noqa: TRY400 - it has said why
+            for worker in self._current():
+                if self._outdated_age and not self.app.ready_board.is_ready(worker.age):
+                    self._dismiss(worker)
+            self._outdated_age = 0
+
+    def _current(self) -> list[Any]:
+        """The workers that serve or will serve, oldest first."""
+        staying = [w for pid, w in self.WORKERS.items() if w.age > self._outdated_age and pid not in self._leaving]
+        return sorted(staying, key=lambda worker: int(worker.age))
+
+    def _booting(self) -> bool:
+        return not all(self.app.ready_board.is_ready(worker.age) for worker in self._current())
+
+    def _dismiss(self, worker: Any) -> None:
+        if worker.pid not in self._leaving:
+            self._leaving.add(worker.pid)
+            self.kill_worker(worker.pid, signal.SIGTERM)

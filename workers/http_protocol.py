@@ -1,0 +1,315 @@
+"""HTTP connections with bounds: how long headers may take, how large they may be, how long a client may not read.
+
+uvicorn's protocol has none of these, and answers what is wrong below the application as plain text. Here it is answered
+in OpenAI's error shape. The bounds cost nothing on the usual path: one timer per connection until its first headers
+are complete, and none for requests that follow on it. The time for a request *body* is the application's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import httptools
+from msgspec import Struct
+from uvicorn.config import Config as UvicornConfig
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from app.errors import GatewayError, InternalError, InvalidRequest, RequestTimeout, ShuttingDown
+from app.translate.error_bodies import ErrorReply, openai_error
+
+log = logging.getLogger(__name__)
+
+#: Headers that ask for another protocol. RFC 9110 section 7.8 lets a server ignore them.
+_UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
+
+
+class ConnectionLimits(Struct, frozen=True, kw_only=True):
+    """Bounds of one client connection.
+
+    Args:
+        header_timeout_s: from the connection's start, or the first byte of a later request, until its headers are
+            complete.
+        max_header_bytes: request line and headers together.
+        write_buffer_bytes: bytes kept for a slow reader before the application has to wait.
+        write_timeout_s: a client that takes none of them for this long is disconnected.
+    """
+
+    header_timeout_s: float
+    max_header_bytes: int
+    write_buffer_bytes: int
+    write_timeout_s: float
+
+
+class _HeadersTooLarge(Exception):
+    """Stops the parser."""
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """One client connection."""
+
+    def __init__(
+        self,
+        config: UvicornConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: ConnectionLimits,
+        new_request_id: Callable[[], str],
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._limits = limits
+        self._new_request_id = new_request_id
+        self._in_headers = False
+        self._header_bytes = 0
+        """Bytes of the chunks after the first one that carried these headers."""
+        self._chunk_bytes = 0
+        self._too_large = False
+        self._refused = False
+        """Nothing more is read from this client; the last reply is on its way."""
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected; its headers are awaited from now on."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=self._limits.write_buffer_bytes)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over."""
+        self._stop_awaiting_headers()
+        self._stop_watching_writes()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client: of one request, of several, or of a part of one."""
+        if self._refused:
+            return
+        self._unset_keepalive_if_required()
+        self._chunk_bytes = len(data)
+        if self._in_headers:
+            self._header_bytes += self._chunk_bytes
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse_malformed()
+        else:
+            if self._in_headers and self._header_bytes > self._limits.max_header_bytes:
+                self._refuse(_HEADERS_TOO_LARGE)
+        if not self._is_busy() and self.timeout_keep_alive_task is None:
+            self._await_headers()
+
+    def _is_busy(self) -> bool:
+        """Whether a request is being answered; if not, only headers can come, or the rest of a refused body."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    # Headers
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._in_headers = True
+        self._header_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """The headers are complete: the application is started, unless they are too large."""
+        self._in_headers = False
+        if self.parser.should_upgrade():
+            return  # data_received starts over without the upgrade
+        self._stop_awaiting_headers()
+        limit = self._limits.max_header_bytes
+        if self._header_bytes + self._chunk_bytes > limit and self._exact_header_bytes() > limit:
+            self._too_large = True
+            raise _HeadersTooLarge
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is complete."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _exact_header_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Parses the request again as one that asks for no upgrade.
+
+        The parser stops at the end of the headers of such a request, and its body would be lost: Java's HTTP client
+        offers ``h2c`` on every request. A websocket handshake becomes a plain request, too.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self._refuse(_MALFORMED)
+            return
+        head = [method, b" ", self.url, b" HTTP/", version, b"\r\n"]
+        for name, value in self.headers:
+            if name not in _UPGRADE_HEADERS:
+                head += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"".join([*head, b"\r\n", rest]))
+
+    def _await_headers(self) -> None:
+        if self._header_timer is None and not self.transport.is_closing():
+            self._header_timer = self.loop.call_later(self._limits.header_timeout_s, self._headers_late)
+
+    def _stop_awaiting_headers(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _headers_late(self) -> None:
+        self._header_timer = None
+        if self._is_busy():
+            return
+        if self._in_headers:
+            self._refuse(_HEADERS_LATE)
+        else:  # not a byte of a request, or the rest of a body that was refused long ago
+            self.transport.close()
+
+    # Refusals: replies that the application never sees
+
+    def _refuse_malformed(self) -> None:
+        """Answers what the parser could not read, unless that would run into the reply of an earlier request."""
+        cycle = self.cycle
+        if not self._is_busy():
+            self._refuse(_HEADERS_TOO_LARGE if self._too_large else _MALFORMED)
+        elif not cycle.more_body:  # garbage behind a request that is complete
+            self._refused = True
+            cycle.keep_alive = False
+        elif cycle.response_started or self.pipeline:
+            self.transport.close()
+        else:  # its own body is malformed
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._refuse(_MALFORMED)
+
+    def _refuse(self, reply: bytes) -> None:
+        self._refused = True
+        self._stop_awaiting_headers()
+        common = [*self.server_state.default_headers, (b"x-request-id", self._new_request_id().encode())]
+        self.transport.write(reply.replace(_BLANK_LINE, _lines(common) + _BLANK_LINE, 1))
+        self.transport.close()
+
+    # The application
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        task = self.loop.create_task(self._answer(cycle, app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    async def _answer(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Runs the application for one request; what escapes it is still answered in OpenAI's shape."""
+        try:
+            await app(cycle.scope, cycle.receive, cycle.send)
+        except asyncio.CancelledError:  # only the end of the worker cancels
+            await self._give_up(cycle, ShuttingDown("This gateway worker is shutting down; please try again."))
+        except Exception:
+            log.exception("The application failed on a request")
+            await self._give_up(cycle, InternalError("The gateway failed on this request."))
+        else:
+            if not cycle.response_complete and not cycle.disconnected:
+                log.error("The application returned without completing its reply")
+                await self._give_up(cycle, InternalError("The gateway failed on this request."))
+        finally:
+            cycle.on_response = _let_go
+
+    async def _give_up(self, cycle: RequestResponseCycle, error: GatewayError) -> None:
+        if cycle.response_started or cycle.disconnected:
+            cycle.transport.close()
+            return
+        reply = openai_error(error)
+        headers = [
+            *_headers(reply),
+            (b"x-request-id", self._new_request_id().encode()),
+            (b"connection", b"close"),
+        ]
+        await cycle.send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await cycle.send({"type": "http.response.body", "body": reply.body, "more_body": False})
+
+    def on_response_complete(self) -> None:
+        """A reply has been written whole; the connection is kept, or closes when everything has left."""
+        cycle = self.cycle
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_writes()
+        elif cycle.response_complete and cycle.more_body and self.expect_100_continue:
+            # The client may or may not send the body now: what comes next cannot be told apart.
+            self.transport.close()
+        elif self._in_headers and not self._is_busy():
+            self._unset_keepalive_if_required()
+            self._await_headers()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The connection has been idle for long enough."""
+        self.transport.close()
+        self._watch_writes()
+
+    # Slow readers
+
+    def pause_writing(self) -> None:
+        """The write buffer is full: the application waits, and the client gets its time to read."""
+        super().pause_writing()
+        self._watch_writes()
+
+    def resume_writing(self) -> None:
+        """The client has read most of it."""
+        self._stop_watching_writes()
+        super().resume_writing()
+
+    def _watch_writes(self) -> None:
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        if self._unsent_bytes and self._write_timer is None:
+            self._write_timer = self.loop.call_later(self._limits.write_timeout_s, self._check_writes)
+
+    def _stop_watching_writes(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _check_writes(self) -> None:
+        self._write_timer = None
+        if self.transport.get_write_buffer_size() < self._unsent_bytes:
+            self._watch_writes()
+        else:
+            self.transport.abort()
+
+
+def _let_go() -> None:
+    """Takes the place of a bound method, so that a finished cycle does not keep its connection alive."""
+
+
+def _headers(reply: ErrorReply) -> list[tuple[bytes, bytes]]:
+    given = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
+    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(reply.body)), *given]
+
+
+def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"\r\n%s: %s" % header for header in headers)
+
+
+_BLANK_LINE = b"\r\n\r\n"
+
+
+def _refusal(error: GatewayError, status: int | None = None) -> bytes:
+    """A whole reply, but for the headers that change."""
+    reply = openai_error(error)
+    status_line = STATUS_LINE[status or reply.status].rstrip()
+    return status_line + _lines([*_headers(reply), (b"connection", b"close")]) + _BLANK_LINE + reply.body
+
+
+_MALFORMED = _refusal(InvalidRequest("This is not a well-formed HTTP/1.1 request.", code="malformed_request"))
+_HEADERS_LATE = _refusal(RequestTimeout("The request headers were not complete in time."))
+_HEADERS_TOO_LARGE = _refusal(
+    InvalidRequest("The request line and headers are too large.", code="request_headers_too_large"), status=431
+)

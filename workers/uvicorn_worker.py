@@ -1,0 +1,91 @@
+"""Our gunicorn worker: uvicorn on uvloop and httptools, with bounded connections and a graceful end."""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import signal
+import socket
+import sys
+from typing import Any
+
+from uvicorn_worker import UvicornWorker
+
+from app.api.request_ids import RequestIds
+from app.config import Config
+from workers.http_protocol import ConnectionLimits, GatewayProtocol
+from workers.listener import bind_again
+from workers.uvicorn_server import GatewayServer, GracePeriods
+
+#: Exit status that tells gunicorn's master that trying again is no use.
+BOOT_ERROR = 3
+
+#: Seconds between two heartbeats; gunicorn kills a worker that stays silent for its ``timeout``.
+HEARTBEAT_S = 1
+
+
+class GatewayWorker(UvicornWorker):  # type: ignore[misc]
+    """One worker process; ``workers.gateway`` starts it and hands it the settings by ``app.config``."""
+
+    def __init__(self, age: int, ppid: int, sockets: Any, app: Any, timeout: float, cfg: Any, log: Any) -> None:
+        config: Config = app.config
+        self.sockets: list[socket.socket]
+        self.CONFIG_KWARGS: dict[str, Any] = {
+            "loop": "uvloop",
+            "ws": "none",
+            "lifespan": "on",
+            "interface": "asgi3",
+            "workers": 1,
+            "proxy_headers": False,
+            "server_header": False,
+            "access_log": False,
+            "backlog": config.backlog,
+            "timeout_keep_alive": config.keep_alive_s,
+            "timeout_notify": HEARTBEAT_S,
+        }
+        super().__init__(age, ppid, sockets, app, timeout, cfg, log)
+        app.configure_logging()
+
+    def init_process(self) -> None:
+        """Runs in the new process."""
+        faulthandler.enable()  # a worker killed for blocking its loop says where it stood
+        super().init_process()
+
+    def init_signals(self) -> None:
+        """Ctrl-C reaches the whole process group; only the master acts on it."""
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.app.signals_held_while_forking)
+
+    def run(self) -> None:
+        """Serves until told to leave."""
+        if self.app.config.workers > 1:
+            # Of its own and only now, when the application can answer: the kernel spreads connections over everyone who
+            # listens, and what it gives to a worker that is still starting would wait.
+            self.sockets = [bind_again(sock) for sock in self.sockets]
+        super().run()
+
+    async def _serve(self) -> None:
+        config: Config = self.app.config
+        limits = ConnectionLimits(
+            header_timeout_s=config.header_timeout_s,
+            max_header_bytes=config.max_header_bytes,
+            write_buffer_bytes=config.stream_buffer_bytes,
+            write_timeout_s=config.write_timeout_s,
+        )
+        self.config.app = self.wsgi
+        self.config.http = functools.partial(GatewayProtocol, limits=limits, new_request_id=RequestIds().new)
+        server = GatewayServer(
+            self.config,
+            parent_pid=self.ppid,
+            periods=GracePeriods.within(config.graceful_timeout_s, drain_delay_s=config.drain_delay_s),
+            on_ready=lambda: self.app.ready_board.mark(self.age),
+            on_leaving=getattr(self.wsgi, "begin_drain", _nothing_to_drain),
+        )
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(BOOT_ERROR)
+
+
+def _nothing_to_drain() -> None:
+    """For an application that has no notion of readiness."""
