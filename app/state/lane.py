@@ -32,7 +32,7 @@ from app.state import keys
 from app.state.breaker import Breaker
 from app.state.dialing import dial, failure_reason, handshake
 from app.state.error_replies import NotPrimary, StoreUnfit, UnknownScript, unavailable
-from app.state.scripts import ScriptCall
+from app.state.scripts import ScriptWords
 from app.state.urls import Address
 from app.state.wire import Batch, Pending, Wire, pack, pack_script, pack_script_load
 
@@ -107,7 +107,7 @@ class Lane:
 
     # Calls
 
-    def send(self, packed: bytes, script: ScriptCall | None = None) -> asyncio.Future[Any]:
+    def send(self, packed: bytes, script: ScriptWords | None = None) -> asyncio.Future[Any]:
         """Sends one command.
 
         Args:
@@ -121,7 +121,7 @@ class Lane:
             raise self._turn_away(self._reason_away())
         return self._submit_one(packed, script)
 
-    def send_all(self, packed: Sequence[bytes], scripts: Sequence[ScriptCall | None]) -> asyncio.Future[list[Any]]:
+    def send_all(self, packed: Sequence[bytes], scripts: Sequence[ScriptWords | None]) -> asyncio.Future[list[Any]]:
         """Sends several commands in one write; the future gets their replies in order, errors as values."""
         if self._breaker.is_open or self._closed:
             raise self._turn_away(self._reason_away())
@@ -133,7 +133,7 @@ class Lane:
         self._submit(b"".join(packed), calls, deadline)
         return future
 
-    def _submit_one(self, packed: bytes, script: ScriptCall | None) -> asyncio.Future[Any]:
+    def _submit_one(self, packed: bytes, script: ScriptWords | None) -> asyncio.Future[Any]:
         loop = self._loop or self._bind()
         future: asyncio.Future[Any] = loop.create_future()
         deadline = monotonic() + self._timeout_s
@@ -202,7 +202,7 @@ class Lane:
         else:
             self.answered()
 
-    def _load_and_repeat(self, wire: Wire, call: Pending, script: ScriptCall) -> None:
+    def _load_and_repeat(self, wire: Wire, call: Pending, script: ScriptWords) -> None:
         future, deadline, _, batch, index = call
         wire.pending.append((None, deadline, None, None, 0))
         wire.write(pack_script_load(script))

@@ -16,7 +16,7 @@ from typing import Any
 from app.state.breaker import Breaker
 from app.state.connection import Argument, Command, StoreStatus
 from app.state.lane import Lane
-from app.state.scripts import Script, ScriptCall
+from app.state.scripts import Script, ScriptCall, ScriptWords
 from app.state.urls import Address
 from app.state.wire import pack, pack_script
 
@@ -80,7 +80,7 @@ class MultiplexedConnection:
         self, script: Script, keys: Sequence[Argument], args: Sequence[Argument] = (), *, large: bool = False
     ) -> asyncio.Future[Any]:
         """One script; see ``StateConnection``."""
-        call = ScriptCall(script, keys, args)
+        call = (script, keys, args)
         packed = pack_script(call)
         lane = self._large if large or len(packed) > LARGE_BYTES else self._small
         return lane.send(packed, call)
@@ -88,7 +88,7 @@ class MultiplexedConnection:
     def pipeline(self, commands: Iterable[Command], *, large: bool = False) -> asyncio.Future[list[Any]]:
         """Several commands in one write; see ``StateConnection``."""
         packed: list[bytes] = []
-        scripts: list[ScriptCall | None] = []
+        scripts: list[ScriptWords | None] = []
         for command in commands:
             if isinstance(command, ScriptCall):
                 packed.append(pack_script(command))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -26,6 +26,10 @@ class Script(Struct, frozen=True, kw_only=True):
     name: str
     text: bytes
     sha1: bytes
+
+
+#: A script with its keys and arguments; a ``ScriptCall`` is one, and costs more to make.
+ScriptWords: TypeAlias = tuple[Script, Sequence[bytes | str | int | float], Sequence[bytes | str | int | float]]
 
 
 class ScriptCall(NamedTuple):

@@ -18,7 +18,7 @@ import hiredis
 
 from app.errors import StateError
 from app.state.error_replies import error_from_reply, unavailable
-from app.state.scripts import ScriptCall
+from app.state.scripts import ScriptWords
 
 #: More than this unsent means that the server does not keep up: calls fail at once instead of filling our memory.
 WRITE_BUFFER_LIMIT_BYTES = 64 * 1024 * 1024
@@ -50,7 +50,7 @@ class Batch:
 #: A command on the wire: the future that waits (``None``: nobody), its deadline in monotonic seconds, the script to
 #: load and repeat should the server not know it, and the place in a batch. A plain tuple, as one is made for every
 #: command.
-Pending: TypeAlias = tuple[asyncio.Future[Any] | None, float, ScriptCall | None, Batch | None, int]
+Pending: TypeAlias = tuple[asyncio.Future[Any] | None, float, ScriptWords | None, Batch | None, int]
 
 
 class WireOwner(Protocol):
@@ -182,12 +182,12 @@ def pack(words: Sequence[bytes | str | int | float]) -> bytes:
     return _pack(tuple(words))
 
 
-def pack_script(call: ScriptCall) -> bytes:
+def pack_script(call: ScriptWords) -> bytes:
     """``EVALSHA`` of a script."""
     script, keys, args = call
     return _pack((b"EVALSHA", script.sha1, len(keys), *keys, *args))
 
 
-def pack_script_load(call: ScriptCall) -> bytes:
+def pack_script_load(call: ScriptWords) -> bytes:
     """``SCRIPT LOAD`` of the same script."""
-    return _pack((b"SCRIPT", b"LOAD", call.script.text))
+    return _pack((b"SCRIPT", b"LOAD", call[0].text))
