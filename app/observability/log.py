@@ -87,7 +87,7 @@ class JsonFormatter(MsgspecFormatter):
 class TextFormatter(logging.Formatter):
     """``2026-11-23T21:00:00.123Z INFO app.api: message  key=value``, exceptions on the following lines."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 

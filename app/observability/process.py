@@ -35,6 +35,7 @@ class ProcessSnapshot(Struct, frozen=True, kw_only=True):
         errors: of these, the ones that failed on our side or Anthropic's (5xx, or broken off).
         client_errors: of these, the ones answered with 4xx.
         in_flight: requests being answered now.
+        streams: of these, the open streams.
         window_s: length of the window of the following figures, shorter in a young process.
         window_requests: requests answered in the window.
         window_errors: failed ones in the window.
@@ -53,6 +54,7 @@ class ProcessSnapshot(Struct, frozen=True, kw_only=True):
     errors: int
     client_errors: int
     in_flight: int
+    streams: int
     window_s: float
     window_requests: int
     window_errors: int
@@ -105,6 +107,7 @@ class ProcessFigures:
 
     Attributes:
         in_flight: requests being answered now.
+        streams: of these, the open streams.
         started: the process is wired and serving.
         draining: it will stop; set by ``GatewayApp.begin_drain``.
     """
@@ -130,6 +133,7 @@ class ProcessFigures:
         self.errors = 0
         self.client_errors = 0
         self.in_flight = 0
+        self.streams = 0
         self.started = False
         self.draining = False
 
@@ -215,6 +219,7 @@ class ProcessFigures:
             errors=self.errors,
             client_errors=self.client_errors,
             in_flight=self.in_flight,
+            streams=self.streams,
             window_s=min(uptime_s, float(WINDOW_S)),
             window_requests=sum(slot.requests for slot in recent),
             window_errors=sum(slot.errors for slot in recent),

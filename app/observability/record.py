@@ -6,7 +6,6 @@ from typing import Any
 
 from app.domain.calls import Usage
 
-
 #: A path is cut to this many characters in the log.
 _LONGEST_PATH = 512
 

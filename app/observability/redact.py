@@ -69,8 +69,8 @@ def _describe(error: BaseException, parts: list[str], seen: set[int]) -> None:
     if origin is not None and id(origin) not in seen:
         _describe(origin, parts, seen)
         parts.append("which led to:")
-    for frame in traceback.extract_tb(error.__traceback__):
-        parts.append(f"  {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}")
+    frames = traceback.extract_tb(error.__traceback__)
+    parts.extend(f"  {frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames)
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     parts.append(f"{name}: {error.message}" if isinstance(error, GatewayError) else name)

@@ -56,7 +56,7 @@ def test_ordinary_lines_stay_as_they_are(line: str) -> None:
 def raised(error: BaseException) -> BaseException:
     try:
         raise error
-    except BaseException as caught:  # noqa: BLE001
+    except BaseException as caught:
         return caught
 
 

@@ -1,0 +1,208 @@
+"""Around every request: its id, the bound of requests in flight, protection, CORS, figures, log, and the last resort.
+
+``GatewayApp`` is plain ASGI and wraps the Litestar app. It costs a few microseconds and answers itself only what must
+not depend on anything below: 401, 503 at the bound, preflights, and the reply to whatever escapes. Litestar's guards
+and middlewares would cost ten times that (PERFORMANCE.md section 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.auth import authenticate, digest, is_open
+from app.api.cors import Cors, Headers
+from app.api.errors import cause_of, send_error, unexpected
+from app.api.request_ids import RequestIds
+from app.domain.auth import ANONYMOUS
+from app.errors import ClientDisconnected, GatewayError, Overloaded, ShuttingDown
+from app.gateway.services import Services
+from app.observability.process import ProcessFigures
+from app.observability.record import RequestRecord
+
+logger = logging.getLogger("app.request")
+
+#: Routes of probes: answered also at the bound of requests in flight, and left out of the figures.
+HEALTH_PREFIX = "/health"
+
+
+class GatewayApp:
+    """The ASGI app that the server runs.
+
+    Every request gets ``scope["state"]["request_id"]``, ``["record"]`` (a ``RequestRecord``) and ``["caller"]``.
+
+    Args:
+        app: the Litestar app.
+        services: its settings, and the figures that requests are counted into.
+        request_ids: makes ids.
+        clock: durations, in seconds.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        services: Services,
+        *,
+        request_ids: RequestIds | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        config = services.config
+        self._app = app
+        self._key_digest = digest(config.api_key)
+        self._cors = Cors(config.cors_origins) if config.cors_origins else None
+        self._max_in_flight = config.max_concurrent_requests
+        self._log_all = config.verbose or config.debug
+        self._process = services.process
+        self._ids = request_ids or RequestIds()
+        self._clock = clock
+
+    @property
+    def draining(self) -> bool:
+        """Whether the worker has begun to drain."""
+        return self._process.draining
+
+    def begin_drain(self) -> None:
+        """Not ready any more, and every reply asks its client to connect anew; called at SIGTERM."""
+        self._process.draining = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI entry point; everything but HTTP (the lifespan) passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        record = RequestRecord(self._ids.keep_or_new(headers.get(b"x-request-id")), scope["method"], scope["path"])
+        length = headers.get(b"content-length", b"")
+        record.bytes_in = int(length) if length.isdigit() and len(length) < 20 else 0
+        state = scope.setdefault("state", {})
+        state["request_id"] = record.request_id
+        state["record"] = record
+        exchange = _Exchange(send, record, self._reply_headers(record, headers), self._process, self._clock)
+        probe = record.path.startswith(HEALTH_PREFIX)
+        if not probe:
+            self._process.begin()
+        try:
+            await self._answer(scope, receive, exchange, headers, probe=probe)
+        finally:
+            self._settle(exchange, counted=not probe)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, exchange: _Exchange, headers: dict[bytes, bytes], *, probe: bool
+    ) -> None:
+        try:
+            if self._cors is not None and self._cors.is_preflight(exchange.record.method, headers):
+                await exchange.send(
+                    {"type": "http.response.start", "status": 204, "headers": self._cors.preflight(headers)}
+                )
+                await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
+            if not probe and self._process.in_flight > self._max_in_flight:
+                raise Overloaded(
+                    "This gateway is at its limit of concurrent requests; please try again.", retry_after_s=1
+                )
+            scope["state"]["caller"] = (
+                ANONYMOUS if is_open(exchange.record.path) else authenticate(headers, self._key_digest)
+            )
+            if exchange.record.method == "HEAD":  # HEAD is GET without the body, on every route
+                scope = {**scope, "method": "GET"}  # type: ignore[assignment]
+            await self._app(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            # Nobody but the stopping server cancels a request's task: a client that leaves is noticed by its route.
+            if exchange.started:
+                raise
+            stopping = ShuttingDown("This gateway worker is shutting down; please try again.", retry_after_s=1)
+            await self._fail(stopping, scope, receive, exchange)
+        except GatewayError as error:
+            await self._fail(error, scope, receive, exchange)
+        except Exception as error:  # noqa: BLE001 - the outermost edge: a caller never sees a trace
+            # Litestar wraps what is raised after the reply has begun.
+            ours = error.__cause__ if isinstance(error.__cause__, GatewayError) else None
+            await self._fail(ours or unexpected(error, exchange.record), scope, receive, exchange)
+
+    async def _fail(self, error: GatewayError, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        """Answers with the error, or, once the reply has begun, lets the server cut the connection."""
+        record = exchange.record
+        if not exchange.started:
+            await send_error(error, scope, receive, exchange.send)
+        elif isinstance(error, ClientDisconnected):
+            record.client_left = True
+        else:
+            record.failed = True
+            record.error_code = record.error_code or cause_of(error)
+
+    def _reply_headers(self, record: RequestRecord, headers: dict[bytes, bytes]) -> Headers:
+        added = [(b"x-request-id", record.request_id.encode("ascii"))]
+        if self._cors is not None:
+            added += self._cors.reply(headers) if not self._cors.is_preflight(record.method, headers) else []
+        if self._process.draining:
+            added.append((b"connection", b"close"))
+        return added
+
+    def _settle(self, exchange: _Exchange, *, counted: bool) -> None:
+        """Counts the request and writes its line of the log."""
+        record = exchange.record
+        if exchange.streaming:
+            self._process.streams -= 1
+        failed = record.failed or record.status >= 500
+        duration_s = self._clock() - exchange.began
+        response_s = exchange.response_s if exchange.started else duration_s
+        if counted:
+            self._process.end(record.status, failed=failed, response_s=response_s, duration_s=duration_s)
+        if failed or self._log_all:
+            fields = record.fields()
+            fields["response_ms"] = round(1000 * response_s, 1)
+            fields["duration_ms"] = round(1000 * duration_s, 1)
+            logger.log(logging.WARNING if failed else logging.INFO, "request", extra=fields)
+
+
+class _Exchange:
+    """One request and what has been sent of its reply."""
+
+    __slots__ = (
+        "_added",
+        "_clock",
+        "_head",
+        "_process",
+        "_send",
+        "began",
+        "record",
+        "response_s",
+        "started",
+        "streaming",
+    )
+
+    def __init__(
+        self, send: Send, record: RequestRecord, added: Headers, process: ProcessFigures, clock: Callable[[], float]
+    ) -> None:
+        self._send = send
+        self._added = added
+        self._process = process
+        self._clock = clock
+        self._head = record.method == "HEAD"
+        self.began = clock()
+        self.record = record
+        self.response_s = 0.0
+        self.started = False
+        self.streaming = False
+
+    async def send(self, message: Message) -> None:
+        """The ``send`` that the wrapped app gets."""
+        if message["type"] == "http.response.body":
+            if self._head:
+                message = {**message, "body": b""}
+            else:
+                self.record.bytes_out += len(message["body"])
+        elif message["type"] == "http.response.start":
+            self.started = True
+            self.response_s = self._clock() - self.began
+            self.record.status = message["status"]
+            if self.record.stream and message["status"] < 400:
+                self.streaming = True
+                self._process.streams += 1
+            # A new list: the app's may be a constant of its own.
+            message = {**message, "headers": [*message["headers"], *self._added]}
+        await self._send(message)

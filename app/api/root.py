@@ -1,0 +1,47 @@
+"""``GET /``: what this is and where to go on; also what load balancers ask when nobody told them better."""
+
+from __future__ import annotations
+
+from litestar import get
+from msgspec import Struct
+
+from app.api.operation import operation
+from app.observability.version import VERSION
+
+
+class About(Struct, frozen=True, kw_only=True):
+    """What answers here.
+
+    Args:
+        name: the product.
+        version: its release.
+        openai_base_url: path to append to this server's address for an OpenAI client.
+        docs: interactive documentation.
+        openapi: the same for machines.
+        health: state of the gateway.
+    """
+
+    name: str = "claude-wrapper"
+    version: str = VERSION
+    openai_base_url: str = "/v1"
+    docs: str = "/docs"
+    openapi: str = "/openapi.json"
+    health: str = "/health"
+
+
+_ABOUT = About()
+
+
+@get(
+    "/",
+    operation_class=operation(
+        "getRoot",
+        tag="operations",
+        summary="What this is",
+        replies={200: ("Name, release and links.", About)},
+        protected=False,
+    ),
+)
+async def root() -> About:
+    """Name, release and links."""
+    return _ABOUT
