@@ -61,7 +61,7 @@ class ContentBlockStart(Struct, frozen=True, tag="content_block_start"):
     content_block: Raw
 
 
-class ContentBlockDelta(Struct, frozen=True, tag="content_block_delta"):
+class ContentBlockDelta(Struct, frozen=True, gc=False, tag="content_block_delta"):
     """More of a content block."""
 
     index: int

@@ -80,6 +80,29 @@ class HiddenBlock:
         return b""
 
 
+class KeptBlock:
+    """A block that may have to be sent back to Anthropic: it is also put together as it was received."""
+
+    __slots__ = ("_block", "_kept")
+
+    def __init__(self, block: Block, kept: BlockAccumulator) -> None:
+        self._block = block
+        self._kept = kept
+
+    def open(self) -> bytes:
+        """As the block."""
+        return self._block.open()
+
+    def add(self, delta: Delta) -> bytes:
+        """As the block."""
+        self._kept.add(delta)
+        return self._block.add(delta)
+
+    def close(self) -> bytes:
+        """As the block."""
+        return self._block.close()
+
+
 class ContentText:
     """A text block as ``delta.content``; its citations follow when it is complete."""
 

@@ -6,26 +6,18 @@ our own encoder never writes a line break, and one between the tokens of raw JSO
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from app.schemas.openai_chat_reply import ChatUsage, ChunkDelta
-from app.schemas.sse import frame
+from app.schemas import sse
 
 _encode = msgspec.json.encode
 
 
-class TextFrame:
-    """Frames that differ only in one string, such as those of ``delta.content``. The hot path of a stream."""
-
-    __slots__ = ("_head", "_tail")
-
-    def __init__(self, head: bytes, tail: bytes) -> None:
-        self._head = head
-        self._tail = tail
-
-    def __call__(self, text: str) -> bytes:
-        """The frame with ``text`` in its place."""
-        return self._head + _encode(text) + self._tail
+#: Makes frames that differ only in one string, such as those of ``delta.content``: the hot path of a stream.
+TextFrame = Callable[[str], bytes]
 
 
 class ChunkWriter:
@@ -69,7 +61,13 @@ class ChunkWriter:
 
     def text_frame(self, before: bytes, after: bytes) -> TextFrame:
         """Frames whose delta is ``before``, a string, ``after``."""
-        return TextFrame(b"data: " + self._envelope + self._choice + before, after + self._tail)
+        head = b"data: " + self._envelope + self._choice + before
+        tail = after + self._tail
+
+        def frame(text: str) -> bytes:
+            return head + _encode(text) + tail
+
+        return frame
 
     def finish(self, reason: str) -> bytes:
         """The last chunk of the choice."""
@@ -86,4 +84,4 @@ class ChunkWriter:
 
     def usage(self, usage: ChatUsage) -> bytes:
         """The chunk without choices that ends a stream with ``include_usage``."""
-        return frame(self._envelope + b',"choices":[],"usage":' + _encode(usage) + b"}")
+        return sse.frame(self._envelope + b',"choices":[],"usage":' + _encode(usage) + b"}")

@@ -31,7 +31,7 @@ from app.schemas.anthropic_reply import (
 )
 from app.schemas.openai_chat_reply import ChunkDelta
 from app.schemas.sse import DONE, PING
-from app.translate.chat_blocks import Block, ContentText, HiddenBlock, Progress, Reasoning
+from app.translate.chat_blocks import Block, ContentText, HiddenBlock, KeptBlock, Progress, Reasoning
 from app.translate.chat_calls import StructuredCall, StructuredText, tool_call
 from app.translate.chat_chunks import ChunkWriter, TextFrame
 from app.translate.content_accumulator import ContentAccumulator
@@ -45,6 +45,13 @@ _MESSAGE = msgspec.json.Decoder(Message)
 _ENDING = msgspec.json.Decoder(Ending)
 _USAGE = msgspec.json.Decoder(UsageFields)
 _encode = msgspec.json.encode
+
+
+class _OpenBlocks(dict[int, Block]):
+    """The content blocks that have begun and not ended, by index."""
+
+    def __missing__(self, index: int) -> Block:
+        raise BadUpstreamReply(f"The upstream continued content block {index}, which it had not begun.")
 
 
 class ChatStream:
@@ -61,12 +68,9 @@ class ChatStream:
         continue_pauses: an answer that ends with ``pause_turn`` waits for ``resume`` or ``give_up_pause``.
 
     Attributes:
-        error: why the stream failed, once it has; the frames before that were returned, and no more will come. An error
-            event is an ``UpstreamStatus`` with the status that its type has over plain HTTP.
         started: a data frame was returned, so an error can only be told in band. Comments do not count.
         stopped: the answer is complete; only ``closing`` is left.
         paused: the upstream's message is complete, the answer is not.
-        stop_reason: Anthropic's, once known.
         finish_reason: OpenAI's, once it was sent.
         id: of the completion; empty until the message has begun.
         model: as Anthropic named it.
@@ -86,7 +90,7 @@ class ChatStream:
         self._index = index
         self._continue_pauses = continue_pauses
         self._events = UpstreamEvents()
-        self._blocks: dict[int, Block] = {}
+        self._blocks = _OpenBlocks()
         self._progress = Progress()
         self._content = ContentAccumulator()
         self._structured: StructuredCall | None = None
@@ -96,13 +100,21 @@ class ChatStream:
         self._held = b""
         self._writer: ChunkWriter
         self._text_frame: TextFrame
-        self.error: UpstreamError | None = None
         self.started = False
         self.stopped = False
         self.paused = False
         self.finish_reason: str | None = None
         self.id = id or ""
         self.model = ""
+
+    @property
+    def error(self) -> UpstreamError | None:
+        """Why the stream failed, once it has.
+
+        The frames before the failure were returned, no more will come. An error event is an ``UpstreamStatus`` with the
+        status that its type has over plain HTTP.
+        """
+        return self._events.error
 
     @property
     def stop_reason(self) -> str | None:
@@ -121,25 +133,25 @@ class ChatStream:
 
     def feed(self, data: bytes) -> bytes:
         """The frames that ``data`` completes, in order; empty when there are none."""
-        if self.error is not None or self.stopped or self.paused:
+        if self._held:
             return self._take_held()
         frames: list[bytes] = []
+        blocks = self._blocks
         try:
             for event in self._events.feed(data):
                 if type(event) is ContentBlockDelta:
-                    frames.append(self._continue_block(event))
+                    frames.append(blocks[event.index].add(event.delta))
                 else:
                     frames.append(self._follow(event))
         except UpstreamError as error:
-            self.error = error
+            self._events.error = error
         except (msgspec.DecodeError, RecursionError):
-            self.error = BadUpstreamReply("The upstream sent an event that is not part of its protocol.")
+            self._events.error = BadUpstreamReply("The upstream sent an event that is not part of its protocol.")
         return b"".join(frames)
 
     def end(self) -> bytes:
         """The upstream's body is over; sets ``error`` if the message is not complete."""
-        if self.error is None and not self.paused and not self.stopped:
-            self.error = self._events.end()
+        self._events.end()
         return self._take_held()
 
     def closing(self, usage: Usage | None = None) -> bytes:
@@ -214,9 +226,9 @@ class ChatStream:
         return writer.first(service_tier=service_tier(self._usage))
 
     def _open_block(self, event: ContentBlockStart) -> bytes:
-        if self._continue_pauses:
-            self._content.start(event)
         block = self._block(event.content_block)
+        if self._continue_pauses:
+            block = KeptBlock(block, self._content.start(event))
         self._blocks[event.index] = block
         return block.open()
 
@@ -236,14 +248,6 @@ class ChatStream:
             case ToolUseBlock():
                 self._progress.tool_calls += 1  # NOTE: function_call has room for one; the report tells of the others
         return HiddenBlock()
-
-    def _continue_block(self, event: ContentBlockDelta) -> bytes:
-        block = self._blocks.get(event.index)
-        if block is None:
-            raise BadUpstreamReply("The upstream continued a content block that it had not begun.")
-        if self._continue_pauses:
-            self._content.add(event)
-        return block.add(event.delta)
 
     def _close_block(self, event: ContentBlockStop) -> bytes:
         block = self._blocks.pop(event.index, None)

@@ -105,9 +105,10 @@ class ContentAccumulator:
     def __init__(self) -> None:
         self._blocks: dict[int, BlockAccumulator] = {}
 
-    def start(self, event: ContentBlockStart) -> None:
-        """A block begins."""
-        self._blocks[event.index] = BlockAccumulator(event.content_block)
+    def start(self, event: ContentBlockStart) -> BlockAccumulator:
+        """A block begins; ``add`` finds it by its index."""
+        block = self._blocks[event.index] = BlockAccumulator(event.content_block)
+        return block
 
     def add(self, event: ContentBlockDelta) -> None:
         """A block goes on.

@@ -49,6 +49,8 @@ class MessageAccumulator:
                 self._follow(event)
         except (msgspec.DecodeError, RecursionError) as exc:
             raise BadUpstreamReply("The upstream sent an event that is not part of its protocol.") from exc
+        if self._events.error is not None:
+            raise self._events.error
 
     def message(self) -> bytes:
         """The whole message as JSON.
@@ -57,8 +59,9 @@ class MessageAccumulator:
             UpstreamUnreachable: the stream broke off.
             BadUpstreamReply: it never was a stream, or its parts do not fit together.
         """
-        if error := self._events.end():
-            raise error
+        self._events.end()
+        if self._events.error is not None:
+            raise self._events.error
         try:
             content = self._content.blocks()
         except (msgspec.DecodeError, RecursionError) as exc:

@@ -1,11 +1,9 @@
-"""Anthropic's event stream as a sequence of typed events: framing, decoding, and the order that the protocol promises.
+"""Anthropic's event stream as typed events: framing, decoding, and the order that the protocol promises.
 
 What every consumer of a stream shares, whatever it makes of the events. A small machine without I/O.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from app.errors import BadUpstreamReply, UpstreamError, UpstreamUnreachable
 from app.schemas.anthropic_error import event_error
@@ -26,38 +24,41 @@ class UpstreamEvents:
 
     Attributes:
         stopped: the message is complete; whatever follows is ignored.
+        error: why there will be no more events: an ``error`` event (``UpstreamStatus``), or something that is not the
+            protocol (``BadUpstreamReply``).
     """
 
-    __slots__ = ("_begun", "_cutter", "_heard", "stopped")
+    __slots__ = ("_begun", "_cutter", "_heard", "error", "stopped")
 
     def __init__(self) -> None:
         self._cutter = EventCutter()
         self._begun = False
         self._heard = False
         self.stopped = False
+        self.error: UpstreamError | None = None
 
-    def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events that ``chunk`` completes; what is not known is skipped.
-
-        Raises:
-            UpstreamStatus: an ``error`` event, after the events before it.
-            BadUpstreamReply: not the protocol, after the events before it.
-        """
-        for lines in self._cutter.feed(chunk):
-            data = event_data(lines)
-            if not data:
-                continue
-            try:
-                event = decode_event(data)
-            except (ValueError, RecursionError) as exc:
-                raise BadUpstreamReply("The upstream sent an event that is not part of its protocol.") from exc
-            if event is None:
-                continue
-            if not self._begun or type(event) is not ContentBlockDelta:
-                self._check_order(event, data)
-            yield event
-            if self.stopped:
-                return
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that ``chunk`` completes, up to the one that set ``error``; what is not known is skipped."""
+        events: list[Event] = []
+        if self.stopped or self.error is not None:
+            return events
+        try:
+            for lines in self._cutter.feed(chunk):
+                data = event_data(lines)
+                event = decode_event(data) if data else None
+                if event is None:
+                    continue
+                if type(event) is not ContentBlockDelta or not self._begun:
+                    self._check_order(event, data)
+                events.append(event)
+                if self.stopped:
+                    break
+        except UpstreamError as error:
+            self.error = error
+        except (ValueError, RecursionError) as exc:
+            self.error = BadUpstreamReply("The upstream sent an event that is not part of its protocol.")
+            self.error.__cause__ = exc
+        return events
 
     def _check_order(self, event: Event, data: bytes) -> None:
         match event:
@@ -77,14 +78,15 @@ class UpstreamEvents:
                 pass
         self._heard = True
 
-    def end(self) -> UpstreamError | None:
-        """What it means that the upstream's body is over: None after a whole message.
+    def end(self) -> None:
+        """The upstream's body is over; sets ``error`` unless the message is whole.
 
         A body that held no event at all was never a stream; after any event, or without a single byte, the connection
         broke.
         """
-        if self.stopped:
-            return None
+        if self.stopped or self.error is not None:
+            return
         if self._heard or self._cutter.is_empty:
-            return UpstreamUnreachable("The upstream closed the stream before the end of the message.")
-        return BadUpstreamReply("The upstream answered something that is not a stream of events.")
+            self.error = UpstreamUnreachable("The upstream closed the stream before the end of the message.")
+        else:
+            self.error = BadUpstreamReply("The upstream answered something that is not a stream of events.")
