@@ -1,0 +1,269 @@
+"""A chat completions request as a call of Anthropic's Messages API: the order of the steps, each in a module of its own.
+
+The table that this follows, row by row, is ``spec/chat-completions.md`` sections 1 to 8; what a model accepts is data
+(``app/domain/models.py``). Nothing is dropped silently: see ``notes``. The same client history gives the same bytes on
+every turn, so that Anthropic's prompt cache and the binding of thinking hold.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from app.domain.calls import MessagesCall, ReplyPlan
+from app.domain.models import ModelFacts, ModelTable
+from app.schemas import anthropic
+from app.schemas import openai_chat as openai
+from app.translate import json_schema, parameters
+from app.translate.chat_decoding import DecodedChat, decode_chat_request
+from app.translate.content import ContentTranslator
+from app.translate.notes import Notes
+from app.translate.prompt_caching import CacheMarkers
+from app.translate.settings import TranslationSettings
+from app.translate.thinking import ThinkingPlan, plan_thinking
+from app.translate.tools import ToolPlan, plan_tools, stubs
+from app.translate.turns import Conversation, TurnTranslator
+
+__all__ = [
+    "DecodedChat",
+    "TranslationSettings",
+    "decode_chat_request",
+    "downgrade_forced_tool",
+    "to_messages",
+    "translate",
+]
+
+#: The API version that is current, and the one that still takes sampling parameters (``spec/sdk-notes.md``).
+ANTHROPIC_VERSION: Final = "2026-10-21"
+ANTHROPIC_VERSION_WITH_SAMPLING: Final = "2023-06-01"
+
+#: Above this, Anthropic wants an answer streamed: it may take longer than ten minutes (``spec/models.md``).
+MAX_PLAIN_TOKENS: Final = 21_333
+
+_JSON_ONLY: Final = "Reply with one valid JSON object and nothing else."
+_ENCODER: Final = msgspec.json.Encoder()
+_FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
+
+
+def to_messages(
+    chat: DecodedChat,
+    models: ModelTable,
+    settings: TranslationSettings,
+    *,
+    thinking_tokens: int | None = None,
+    strict: bool | None = None,
+) -> MessagesCall:
+    """Translates a chat request.
+
+    Args:
+        chat: what ``decode_chat_request`` gave; left unchanged.
+        models: the known models.
+        settings: the operator's choices.
+        thinking_tokens: the header ``X-Claude-Max-Thinking-Tokens``: the budget of models that take one; others get the
+            nearest effort, reported as adjusted; 0 turns thinking off.
+        strict: refuse what would be ignored or adjusted; None leaves it to the settings.
+
+    Raises:
+        InvalidRequest: the request cannot be served, or not to the letter and ``strict`` is on; ``param`` is the path.
+        NotFound: no such model.
+    """
+    notes = Notes()
+    call = translate(chat, models, settings, notes, thinking_tokens=thinking_tokens)
+    if settings.strict if strict is None else strict:
+        notes.refuse_any()
+    return call
+
+
+def downgrade_forced_tool(
+    chat: DecodedChat,
+    models: ModelTable,
+    settings: TranslationSettings,
+    *,
+    thinking_tokens: int | None = None,
+    strict: bool | None = None,
+) -> MessagesCall:
+    """Translates again for a model that turned out to refuse a forced tool choice.
+
+    For ids that the table does not know a forced tool choice is tried; when Anthropic answers it with 400, this is the
+    request to send instead. Arguments and errors as ``to_messages``.
+    """
+    notes = Notes()
+    call = translate(chat, models, settings, notes, thinking_tokens=thinking_tokens, forced_tool_refused=True)
+    if settings.strict if strict is None else strict:
+        notes.refuse_any()
+    return call
+
+
+def translate(
+    chat: DecodedChat,
+    models: ModelTable,
+    settings: TranslationSettings,
+    notes: Notes,
+    *,
+    thinking_tokens: int | None = None,
+    forced_tool_refused: bool = False,
+) -> MessagesCall:
+    """The translation itself; what has to be reported goes to ``notes``, with reasons.
+
+    Raises:
+        InvalidRequest: the request cannot be served; ``param`` is the path.
+        NotFound: no such model.
+    """
+    request = chat.request
+    resolution = models.resolve(request.model, settings.aliases)
+    if resolution.adjusted is not None:
+        notes.adjust("model", resolution.adjusted, "the model is retired; the current one of its line serves it")
+    if forced_tool_refused:
+        facts = msgspec.structs.replace(resolution.facts, forced_tool_choice=False)
+        resolution = msgspec.structs.replace(resolution, facts=facts)
+    facts = resolution.facts
+
+    of_history = Notes()
+    max_tokens = parameters.max_tokens(request, facts, settings, notes)
+    markers = CacheMarkers(request, of_history)
+    tool_plan = plan_tools(request, facts, settings, markers, of_history)
+    format_, instruction = _response_format(request, facts, tool_plan, of_history)
+    content = ContentTranslator(facts, settings, markers, of_history)
+    turns = TurnTranslator(facts, settings, content, markers, of_history)
+    conversation = turns.translate(request.messages, tool_plan.instructions, prefill=facts.prefill and format_ is UNSET)
+    if instruction:
+        conversation.system.append(anthropic.TextBlock(instruction))
+    if not tool_plan.tools and conversation.tool_names:
+        tool_plan.tools, tool_plan.choice = stubs(conversation.tool_names), anthropic.ToolChoice("none")
+    thinking = plan_thinking(
+        request,
+        resolution,
+        conversation,
+        notes,
+        max_tokens=max_tokens,
+        thinking_tokens=thinking_tokens,
+        forces_tool=tool_plan.forces_call,
+        show_by_default=settings.include_reasoning,
+    )
+    sampling = parameters.sampling(request, facts, notes, thinks=thinking.thinks)
+    parameters.without_counterpart(request, notes)
+    tier = parameters.tier(request, settings, notes)
+    stop = parameters.stop_sequences(request.stop, notes)
+    betas = parameters.betas(request, settings, notes)
+    automatic = markers.automatic(
+        settings.auto_cache, several_turns=len(request.messages) > 1, tools=bool(tool_plan.tools)
+    )
+    markers.keep_latest(automatic=automatic is not UNSET)
+    notes.notes.extend(of_history.notes)
+    for path in chat.unknown:
+        notes.ignore(path, "nobody knows this field")
+
+    user_id = parameters.pseudonym(request, settings.user_salt)
+    is_stream = bool(request.stream)
+    upstream_stream = is_stream or max_tokens > MAX_PLAIN_TOKENS
+    body = _ENCODER.encode(
+        anthropic.MessagesRequest(
+            model=resolution.id,
+            max_tokens=max_tokens,
+            stream=True if upstream_stream else UNSET,
+            cache_control=automatic,
+            system=conversation.system or UNSET,
+            messages=conversation.messages,
+            tools=tool_plan.tools or UNSET,
+            tool_choice=tool_plan.choice,
+            thinking=thinking.thinking,
+            output_config=_output_config(request, thinking, format_, notes),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            stop_sequences=stop,
+            metadata=anthropic.Metadata(user_id) if user_id else UNSET,
+            service_tier=tier.service_tier,
+            speed=tier.speed,
+            inference_geo=request.inference_geo or UNSET,
+        )
+    )
+    if request.anthropic:
+        body = _extended(body, request.anthropic, settings, notes)
+    fast = (parameters.FAST_BETA,) if tier.speed is not UNSET else ()
+    return MessagesCall(
+        model=resolution.id,
+        body=body,
+        anthropic_version=ANTHROPIC_VERSION_WITH_SAMPLING if sampling.is_set else ANTHROPIC_VERSION,
+        betas=tuple(dict.fromkeys((*thinking.betas, *fast, *betas))),
+        stream=is_stream,
+        upstream_stream=upstream_stream,
+        n=parameters.answer_count(request.n),
+        plan=_reply_plan(request, tool_plan, thinking, conversation),
+        report=notes.report(),
+        affinity=request.prompt_cache_key or request.session_id or "",
+        metadata=request.metadata or {},
+    )
+
+
+def _response_format(
+    request: openai.ChatRequest, facts: ModelFacts, tool_plan: ToolPlan, notes: Notes
+) -> tuple[dict[str, Any] | UnsetType, str]:
+    """``output_config.format``, or an instruction that stands for it (section 4)."""
+    wanted = request.response_format
+    if tool_plan.structured_schema is not UNSET:
+        if wanted is not None and not isinstance(wanted, openai.TextResponse):
+            notes.ignore("response_format", "the answer is the call of the tool that was asked for")
+        return {"type": "json_schema", "schema": tool_plan.structured_schema}, ""
+    if wanted is None or isinstance(wanted, openai.TextResponse):
+        return UNSET, ""
+    if isinstance(wanted, openai.JSONObjectResponse) or wanted.json_schema.schema is UNSET:
+        notes.adjust("response_format", "instruction", "Claude has no mode for JSON without a schema")
+        return UNSET, _JSON_ONLY
+    schema = bytes(wanted.json_schema.schema)
+    reason = f"{facts.id} has no structured outputs"
+    if facts.structured_outputs:
+        try:
+            return {"type": "json_schema", "schema": Raw(json_schema.transform(schema).json)}, ""
+        except ValueError as error:
+            reason = str(error)
+    notes.adjust("response_format", "instruction", reason)
+    return UNSET, f"Reply with one JSON value that satisfies this JSON schema and nothing else:\n{schema.decode()}"
+
+
+def _output_config(
+    request: openai.ChatRequest, thinking: ThinkingPlan, format_: dict[str, Any] | UnsetType, notes: Notes
+) -> dict[str, Any] | UnsetType:
+    """``output_config``; what the client gives of it in Anthropic's own words wins."""
+    config: dict[str, Any] = {}
+    if thinking.effort is not UNSET:
+        config["effort"] = thinking.effort
+    if format_ is not UNSET:
+        config["format"] = format_
+    for key, path in (("effort", "reasoning_effort"), ("format", "response_format")):
+        if key in config and key in (request.output_config or {}):
+            notes.ignore(path, f"output_config.{key} wins over it")
+    config.update(request.output_config or {})
+    return config or UNSET
+
+
+def _extended(body: bytes, extension: dict[str, Raw], settings: TranslationSettings, notes: Notes) -> bytes:
+    """The body with the client's ``anthropic`` object over it, where the operator allows that."""
+    if not settings.anthropic_extension:
+        notes.ignore("anthropic", "the operator has not switched this extension on")
+        return body
+    fields = _FIELDS.decode(body)
+    for name, value in extension.items():
+        if name in ("model", "stream"):
+            notes.ignore(f"anthropic.{name}", "the request itself says it")
+        else:
+            fields[name] = value
+    return _ENCODER.encode(fields)
+
+
+def _reply_plan(
+    request: openai.ChatRequest, tool_plan: ToolPlan, thinking: ThinkingPlan, conversation: Conversation
+) -> ReplyPlan:
+    return ReplyPlan(
+        include_reasoning=thinking.is_shown,
+        reasoning_details=thinking.is_shown
+        and (request.include_reasoning == "details" or conversation.has_reasoning_details),
+        include_usage=request.stream_options is not None and bool(request.stream_options.include_usage),
+        custom_tools=tool_plan.custom_names,
+        function_call=tool_plan.is_legacy,
+        structured_tool=tool_plan.structured_tool,
+        expects_tool_call=tool_plan.expects_call,
+        server_tools=tool_plan.has_web_search,
+    )

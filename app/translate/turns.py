@@ -1,0 +1,343 @@
+"""A chat history as Anthropic's ``system`` and ``messages`` (``spec/chat-completions.md`` section 2).
+
+One method per role. Leading instructions go to ``system``; every run of tool results becomes one user turn; calls and
+results are paired by id, and legacy functions by order and name. Where later instructions go is ``system_turns``' rule.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from app.domain.models import ModelFacts
+from app.errors import InvalidRequest
+from app.schemas import anthropic
+from app.schemas import openai_chat as openai
+from app.translate import system_turns, thinking_blocks
+from app.translate.content import ContentTranslator
+from app.translate.notes import Notes
+from app.translate.prompt_caching import CacheMarkers
+from app.translate.settings import TranslationSettings
+
+#: Anthropic's bound on messages in one request.
+MAX_MESSAGES: Final = 100_000
+
+#: Names of tools and functions, as both APIs accept them.
+TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+_BAD_ID_CHARACTER: Final = re.compile(r"[^a-zA-Z0-9_-]")
+_ARGUMENTS: Final = msgspec.json.Decoder()
+
+
+class Conversation(Struct):
+    """A history, translated.
+
+    Args:
+        system: the top-level ``system``.
+        messages: the turns.
+        thinking: messages that begin with replayed thinking, and the path it came from.
+        tool_names: names of tools that were called, in order of their first call.
+        has_reasoning_details: the client speaks OpenRouter's form of thinking.
+    """
+
+    system: list[anthropic.TextBlock]
+    messages: list[anthropic.Message]
+    thinking: list[tuple[anthropic.Message, str]]
+    tool_names: list[str]
+    has_reasoning_details: bool
+
+
+class _OpenCall(Struct):
+    """A call that waits for its result."""
+
+    id: str
+    name: str
+    is_legacy: bool
+    result: anthropic.ToolResultBlock | None = None
+
+
+class TurnTranslator:
+    """Translates the messages of one request, in order: ``add`` each, then ``finish``."""
+
+    def __init__(
+        self,
+        facts: ModelFacts,
+        settings: TranslationSettings,
+        content: ContentTranslator,
+        markers: CacheMarkers,
+        notes: Notes,
+    ) -> None:
+        self._facts = facts
+        self._settings = settings
+        self._content = content
+        self._markers = markers
+        self._notes = notes
+        self._system: list[anthropic.TextBlock] = []
+        self._messages: list[anthropic.Message] = []
+        self._waiting: list[anthropic.TextBlock] = []
+        self._open: dict[str, _OpenCall] = {}
+        self._open_index = 0
+        self._started = False
+        self._emptied_index = -1
+        self._thinking: list[tuple[anthropic.Message, str]] = []
+        self._tool_names: dict[str, None] = {}
+        self._has_reasoning_details = False
+
+    def translate(
+        self, messages: Sequence[openai.Message], instructions: Sequence[str], *, prefill: bool
+    ) -> Conversation:
+        """Translates a whole history.
+
+        Args:
+            messages: the client's.
+            instructions: texts of the gateway's own, put at the end as a later system message is.
+            prefill: the model may be made to continue a trailing assistant turn.
+
+        Raises:
+            InvalidRequest: a message cannot be served; ``param`` is its path.
+        """
+        if not messages:
+            raise InvalidRequest("A conversation needs at least one message.", param="messages", code="invalid_value")
+        if len(messages) > MAX_MESSAGES:
+            raise InvalidRequest(
+                f"A conversation has at most {MAX_MESSAGES} messages.", param="messages", code="invalid_value"
+            )
+        for index, message in enumerate(messages):
+            _METHODS[type(message)](self, index, message)
+        self._close_results()
+        last = len(messages) - 1
+        if self._emptied_index == last:
+            raise InvalidRequest(
+                "The last message has no content.", param=f"messages[{last}].content", code="invalid_value"
+            )
+        self._begin_with_user()
+        self._end(last, instructions, prefill=prefill)
+        return Conversation(
+            self._system, self._messages, self._thinking, list(self._tool_names), self._has_reasoning_details
+        )
+
+    def _add_system(self, index: int, message: openai.SystemMessage | openai.DeveloperMessage) -> None:
+        path = f"messages[{index}]"
+        blocks: list[Any] = self._content.blocks(message.content, f"{path}.content")
+        self._common(message, blocks, path)
+        leading = not self._started or self._settings.later_system == "hoist"
+        (self._system if leading else self._waiting).extend(blocks)
+
+    def _add_user(self, index: int, message: openai.UserMessage) -> None:
+        self._started = True
+        self._close_results()
+        path = f"messages[{index}]"
+        blocks: list[Any] = self._content.blocks(message.content, f"{path}.content")
+        self._common(message, blocks, path)
+        if not blocks:
+            self._emptied_index = index
+            return
+        if self._waiting and not self._facts.mid_conversation_system:
+            blocks = [*system_turns.reminders(self._take_waiting()), *blocks]
+        self._messages.append(anthropic.Message("user", blocks))
+
+    def _add_assistant(self, index: int, message: openai.AssistantMessage) -> None:
+        self._started = True
+        self._close_results()
+        path = f"messages[{index}]"
+        thought, reasoned_path = thinking_blocks.of_message(message, path, self._notes)
+        blocks: list[Any] = [*thought, *self._content.blocks(message.content, f"{path}.content")]
+        if message.refusal and not message.refusal.isspace():
+            blocks.append(anthropic.TextBlock(message.refusal))
+        self._has_reasoning_details |= bool(message.reasoning_details)
+        if message.tool_calls or message.function_call is not None:
+            blocks.extend(self._calls(message, index, path))
+        self._common(message, blocks, path)
+        for name in ("audio", "annotations", "citations", "parsed"):
+            if is_given(getattr(message, name)):
+                self._notes.ignore(f"{path}.{name}", "Claude takes only the text of earlier answers")
+        if len(blocks) == len(thought):
+            if thought:
+                self._notes.ignore(reasoned_path, "thinking without an answer cannot be replayed")
+            return
+        self._place_waiting()
+        turn = anthropic.Message("assistant", blocks)
+        self._messages.append(turn)
+        if thought:
+            self._thinking.append((turn, reasoned_path))
+
+    def _calls(self, message: openai.AssistantMessage, index: int, path: str) -> list[anthropic.ToolUseBlock]:
+        blocks = []
+        self._open_index = index
+        for at, call in enumerate(message.tool_calls or ()):
+            here = f"{path}.tool_calls[{at}]"
+            if isinstance(call, openai.FunctionToolCall):
+                name, input_ = call.function.name, self._arguments(call.function.arguments, f"{here}.arguments")
+                self._open_call(call.id, name, f"{here}.function.name", f"{here}.id")
+            else:
+                name, input_ = call.custom.name, {"input": call.custom.input}
+                self._open_call(call.id, name, f"{here}.custom.name", f"{here}.id")
+            blocks.append(anthropic.ToolUseBlock(_clean_id(call.id), name, input_))
+        if message.function_call is not None:
+            function, id_ = message.function_call, f"fn_{index}"
+            input_ = self._arguments(function.arguments, f"{path}.function_call.arguments")
+            self._open_call(id_, function.name, f"{path}.function_call.name", path, is_legacy=True)
+            blocks.append(anthropic.ToolUseBlock(id_, function.name, input_))
+        return blocks
+
+    def _open_call(self, id_: str, name: str, name_path: str, id_path: str, *, is_legacy: bool = False) -> None:
+        if not TOOL_NAME.fullmatch(name):
+            raise bad_tool_name(name_path)
+        if not id_ or id_ in self._open:
+            raise InvalidRequest("Every tool call needs an id of its own.", param=id_path, code="invalid_value")
+        self._open[id_] = _OpenCall(id_, name, is_legacy)
+        self._tool_names[name] = None
+
+    def _arguments(self, text: str, path: str) -> Raw | dict[str, Any]:
+        """Arguments as a JSON object; ones the model got wrong are wrapped, so that the history stays readable."""
+        if not text or text.isspace():
+            return {}
+        encoded = text.encode()
+        try:
+            value = _ARGUMENTS.decode(encoded)
+        except (msgspec.DecodeError, RecursionError):
+            self._notes.adjust(path, "wrapped", "the arguments are not valid JSON")
+            return {"_raw_arguments": text}
+        if isinstance(value, dict):
+            return Raw(encoded)
+        self._notes.adjust(path, "wrapped", "the arguments are not a JSON object")
+        return {"_value": Raw(encoded)}
+
+    def _add_tool(self, index: int, message: openai.ToolMessage) -> None:
+        path = f"messages[{index}]"
+        call = self._open.get(message.tool_call_id)
+        if call is None or call.is_legacy:
+            raise InvalidRequest(
+                "A message with role 'tool' must answer a tool call of the assistant message before it, by its tool_call_id.",
+                param=path,
+                code="invalid_value",
+            )
+        content: Any = message.content
+        if not isinstance(content, str):
+            content = self._content.blocks(content, f"{path}.content")
+        self._answer(call, content, path, is_error=bool(message.is_error), message=message)
+
+    def _add_function(self, index: int, message: openai.FunctionMessage) -> None:
+        path = f"messages[{index}]"
+        waiting = (call for call in self._open.values() if call.is_legacy and call.name == message.name)
+        call = next(waiting, None)
+        if call is None:
+            raise InvalidRequest(
+                "A message with role 'function' must answer the function_call of the assistant message before it.",
+                param=path,
+                code="invalid_value",
+            )
+        self._answer(call, message.content, path, is_error=False, message=msgspec.structs.replace(message, name=None))
+
+    def _answer(
+        self,
+        call: _OpenCall,
+        content: Any,
+        path: str,
+        *,
+        is_error: bool,
+        message: openai.ToolMessage | openai.FunctionMessage,
+    ) -> None:
+        if call.result is not None:
+            raise InvalidRequest("This tool call was answered before.", param=path, code="invalid_value")
+        call.result = anthropic.ToolResultBlock(_clean_id(call.id), content or UNSET, is_error or UNSET)
+        self._common(message, [call.result], path)
+
+    def _common(self, message: openai.Message, blocks: list[Any], path: str) -> None:
+        """What every message may carry: a name, which Claude has no place for, and a cache marker."""
+        if message.name is not None:
+            self._notes.ignore(f"{path}.name", "Claude does not know names of participants")
+        if message.cache_control is not None:
+            self._markers.mark_last(message.cache_control, blocks, path)
+
+    def _close_results(self) -> None:
+        """Ends a run of results: one user turn, in the order of the calls; every call must have its own."""
+        if not self._open:
+            return
+        blocks: list[Any] = [call.result for call in self._open.values() if call.result is not None]
+        if len(blocks) < len(self._open):
+            missing = sum(call.result is None for call in self._open.values())
+            raise InvalidRequest(
+                "An assistant message with tool calls must be followed by messages that answer each of them;"
+                f" {missing} of {len(self._open)} have no answer.",
+                param=f"messages[{self._open_index}]",
+                code="invalid_value",
+            )
+        if self._waiting and not self._facts.mid_conversation_system:
+            blocks.extend(system_turns.reminders(self._take_waiting()))
+        self._messages.append(anthropic.Message("user", blocks))
+        self._open = {}
+
+    def _take_waiting(self) -> list[anthropic.TextBlock]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _place_waiting(self) -> None:
+        """Later instructions find their place at the latest here: before an assistant turn, or at the end."""
+        if self._waiting:
+            system_turns.place(self._take_waiting(), self._messages, inline=self._facts.mid_conversation_system)
+
+    def _begin_with_user(self) -> None:
+        """The first turn must be the user's."""
+        if not self._messages or self._messages[0].role != "user":
+            self._messages.insert(0, anthropic.Message("user", [anthropic.TextBlock("(start)")]))
+            self._notes.adjust("messages", "user turn prepended", "a conversation with Claude starts with the user")
+
+    def _end(self, last: int, instructions: Sequence[str], *, prefill: bool) -> None:
+        """The last turn must be the user's, except for a prefill; instructions of the gateway come after everything."""
+        self._waiting.extend(anthropic.TextBlock(text) for text in instructions)
+        if self._waiting and not self._facts.mid_conversation_system:
+            self._place_waiting()
+        if self._messages[-1].role == "assistant":
+            if not prefill or self._waiting:
+                self._continue(last)
+            else:
+                _strip_end(self._messages)
+        self._place_waiting()
+
+    def _continue(self, last: int) -> None:
+        if self._settings.last_assistant == "error":
+            raise InvalidRequest(
+                f"{self._facts.id} cannot continue an assistant message. End the conversation with a user message.",
+                param=f"messages[{last}]",
+                code="unsupported_value",
+            )
+        self._messages.append(anthropic.Message("user", [anthropic.TextBlock("Continue.")]))
+        self._notes.adjust(f"messages[{last}]", "user turn appended", "the model cannot continue an assistant message")
+
+
+_METHODS: Final[dict[type[Any], Callable[[TurnTranslator, int, Any], None]]] = {
+    openai.SystemMessage: TurnTranslator._add_system,  # noqa: SLF001 - the class's own dispatch table
+    openai.DeveloperMessage: TurnTranslator._add_system,  # noqa: SLF001
+    openai.UserMessage: TurnTranslator._add_user,  # noqa: SLF001
+    openai.AssistantMessage: TurnTranslator._add_assistant,  # noqa: SLF001
+    openai.ToolMessage: TurnTranslator._add_tool,  # noqa: SLF001
+    openai.FunctionMessage: TurnTranslator._add_function,  # noqa: SLF001
+}
+
+
+def is_given(raw: Raw | msgspec.UnsetType) -> bool:
+    """Whether a field that is only forwarded says anything: null, ``[]`` and ``{}`` do not."""
+    return raw is not UNSET and bytes(raw).translate(None, b" \t\r\n") not in (b"null", b"[]", b"{}")
+
+
+def bad_tool_name(path: str) -> InvalidRequest:
+    """The error for a name that neither API accepts."""
+    return InvalidRequest(
+        "A tool's name has 1 to 64 letters, digits, underscores and dashes.", param=path, code="invalid_value"
+    )
+
+
+def _clean_id(id_: str) -> str:
+    return _BAD_ID_CHARACTER.sub("_", id_)
+
+
+def _strip_end(messages: list[anthropic.Message]) -> None:
+    """Claude refuses a prefill that ends in white space."""
+    last = messages[-1].content[-1]
+    if isinstance(last, anthropic.TextBlock):
+        last.text = last.text.rstrip()
