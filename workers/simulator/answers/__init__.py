@@ -1,0 +1,3 @@
+"""What the simulated model says: text, tool calls, JSON of a schema, thinking, web searches. Pure and
+deterministic.
+"""

@@ -1,0 +1,168 @@
+"""A Message as server-sent events, exactly as they go over the wire, each with the token at which it is due."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from workers.simulator.answers.text import split_tokens
+from workers.simulator.prompt import text_tokens
+from workers.simulator.reply import (
+    MessageOut,
+    OutBlock,
+    ServerToolUseOut,
+    TextOut,
+    ThinkingOut,
+    ToolUseOut,
+    encode,
+)
+
+PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One event.
+
+    Args:
+        data: its bytes, blank line included.
+        token: number of the output token it comes with; -1 comes with the headers.
+        stampable: it is a text delta of block ``index``, whose text may be replaced by the time it is due.
+    """
+
+    data: bytes
+    token: int
+    stampable: bool = False
+    index: int = 0
+
+
+def event(name: str, data: bytes) -> bytes:
+    """The bytes of one event."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+
+
+def error_event(body: bytes) -> bytes:
+    """An error in the middle of a stream."""
+    return event("error", body)
+
+
+def text_delta(index: int, text: str) -> bytes:
+    """The event of a piece of text."""
+    return _delta(index, b'{"type":"text_delta","text":%b}' % encode(text))
+
+
+def events_of(message: MessageOut, delta_tokens: int, hidden_tokens: int) -> list[Event]:
+    """The events of a message, in order.
+
+    Args:
+        message: complete.
+        delta_tokens: tokens in one delta.
+        hidden_tokens: thinking that is counted but not shown; it passes before its signature.
+    """
+    events = [Event(_message_start(message), -1)]
+    token = 0
+    for index, block in enumerate(message.content):
+        position = -1 if index == 0 else token
+        events.append(Event(_start(index, block), position))
+        if index == 0:
+            events.append(Event(PING, -1))
+        if isinstance(block, ThinkingOut) and not block.thinking:
+            token += hidden_tokens
+        for size, data, stampable in _deltas(index, block, delta_tokens):
+            events.append(Event(data, token, stampable, index))
+            token += size
+        events.append(
+            Event(b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % index, token)
+        )
+    if not message.content:
+        events.append(Event(PING, -1))
+    events.append(Event(_message_delta(message), token))
+    events.append(Event(MESSAGE_STOP, token))
+    return events
+
+
+def _message_start(message: MessageOut) -> bytes:
+    usage = msgspec.structs.replace(message.usage, output_tokens=1, output_tokens_details=None)
+    opening = msgspec.structs.replace(
+        message, content=(), stop_reason=None, stop_sequence=None, stop_details=None, usage=usage
+    )
+    return b'event: message_start\ndata: {"type":"message_start","message":%b}\n\n' % encode(opening)
+
+
+def _message_delta(message: MessageOut) -> bytes:
+    usage = message.usage
+    data: dict[str, Any] = {
+        "type": "message_delta",
+        "delta": {"stop_reason": message.stop_reason, "stop_sequence": message.stop_sequence},
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "cache_creation_input_tokens": usage.cache_creation_input_tokens,
+            "cache_read_input_tokens": usage.cache_read_input_tokens,
+            "output_tokens": usage.output_tokens,
+        },
+    }
+    if message.stop_details is not None:
+        data["delta"]["stop_details"] = message.stop_details
+    if usage.output_tokens_details is not None:
+        data["usage"]["output_tokens_details"] = usage.output_tokens_details
+    if usage.server_tool_use is not None:
+        data["usage"]["server_tool_use"] = usage.server_tool_use
+    return event("message_delta", encode(data))
+
+
+def _start(index: int, block: OutBlock) -> bytes:
+    shown: Any = block
+    if isinstance(block, TextOut):
+        shown = {"type": "text", "text": ""} | ({"citations": []} if block.citations else {})
+    elif isinstance(block, ThinkingOut):
+        shown = {"type": "thinking", "thinking": "", "signature": ""}
+    elif isinstance(block, (ToolUseOut, ServerToolUseOut)):
+        shown = msgspec.structs.replace(block, input={})
+    elif isinstance(block, dict):
+        empty = {"text": "", "thinking": "", "signature": "", "input": {}}
+        shown = {name: empty.get(name, value) for name, value in block.items() if name != "citations"}
+    return b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,"content_block":%b}\n\n' % (
+        index,
+        encode(shown),
+    )
+
+
+def _delta(index: int, delta: bytes) -> bytes:
+    return b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n' % (
+        index,
+        delta,
+    )
+
+
+def _deltas(index: int, block: OutBlock, tokens: int) -> list[tuple[int, bytes, bool]]:
+    """Deltas of a block as ``(tokens, event, is text)``."""
+    if isinstance(block, dict):
+        fields = block
+    elif isinstance(block, TextOut):
+        fields = {"text": block.text, "citations": block.citations}
+    elif isinstance(block, ThinkingOut):
+        fields = {"thinking": block.thinking, "signature": block.signature}
+    elif isinstance(block, (ToolUseOut, ServerToolUseOut)):
+        fields = {"input": block.input}
+    else:
+        return []
+    deltas: list[tuple[int, bytes, bool]] = []
+    for citation in fields.get("citations") or ():
+        deltas.append((0, _delta(index, b'{"type":"citations_delta","citation":%b}' % encode(citation)), False))
+    for part in split_tokens(fields.get("text", ""), tokens):
+        deltas.append((text_tokens(part), text_delta(index, part), True))
+    for part in split_tokens(fields.get("thinking", ""), tokens):
+        data = _delta(index, b'{"type":"thinking_delta","thinking":%b}' % encode(part))
+        deltas.append((text_tokens(part), data, False))
+    if "input" in fields:
+        deltas.append((0, _delta(index, b'{"type":"input_json_delta","partial_json":""}'), False))
+        text = encode(fields["input"]).decode()
+        for part in split_tokens(text, tokens) if text != "{}" else ():
+            data = _delta(index, b'{"type":"input_json_delta","partial_json":%b}' % encode(part))
+            deltas.append((text_tokens(part), data, False))
+    if "signature" in fields:
+        deltas.append(
+            (0, _delta(index, b'{"type":"signature_delta","signature":%b}' % encode(fields["signature"])), False)
+        )
+    return deltas

@@ -1,0 +1,87 @@
+"""A bounded record of the requests that came in and of how each ended, for tests. Secrets are not kept."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+_SECRET_HEADERS: Final = frozenset({"x-api-key", "authorization", "proxy-authorization", "cookie"})
+
+
+class Entry(Struct, kw_only=True):
+    """One request. Times are Unix seconds.
+
+    Args:
+        auth: which credential came: ``x-api-key``, ``bearer``, ``both`` or ``none``.
+        headers: lower-case names; values of credentials are replaced by ``redacted``.
+        body: decoded JSON, or text where it is not JSON.
+        status: of the reply; 0 while nothing was answered.
+        sent_bytes: bytes of the reply given to the connection.
+        finished_at: when the reply was complete.
+        client_closed_at: when the client went away before the reply was complete.
+    """
+
+    number: int
+    at: float
+    method: str
+    path: str
+    query: str
+    auth: str
+    headers: dict[str, str]
+    body: Any = None
+    status: int = 0
+    sent_bytes: int = 0
+    finished_at: float | None = None
+    client_closed_at: float | None = None
+
+
+class Journal:
+    """The last ``size`` requests; with size 0 nothing is recorded."""
+
+    def __init__(self, size: int, body_bytes: int) -> None:
+        self.enabled = size > 0
+        self._entries: deque[Entry] = deque(maxlen=size)
+        self._body_bytes = body_bytes
+        self._count = 0
+
+    def record(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Entry:
+        """Adds a request; the caller fills in how it ended."""
+        self._count += 1
+        has_key, has_bearer = "x-api-key" in headers, "authorization" in headers
+        auth = "both" if has_key and has_bearer else "x-api-key" if has_key else "bearer" if has_bearer else "none"
+        entry = Entry(
+            number=self._count,
+            at=time.time(),
+            method=method,
+            path=path,
+            query=query,
+            auth=auth,
+            headers={name: "redacted" if name in _SECRET_HEADERS else value for name, value in headers.items()},
+            body=self._kept(body),
+        )
+        self._entries.append(entry)
+        return entry
+
+    def _kept(self, body: bytes) -> Any:
+        if not body:
+            return None
+        if len(body) <= self._body_bytes:
+            try:
+                return msgspec.json.decode(body)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass
+        return body[: self._body_bytes].decode("utf-8", "replace")
+
+    def entries(self) -> list[Entry]:
+        """The kept requests, oldest first."""
+        return list(self._entries)
+
+    def clear(self) -> None:
+        """Forgets everything; numbers start at 1 again."""
+        self._entries.clear()
+        self._count = 0
