@@ -85,7 +85,7 @@ class StateConnection(Protocol):
     def run_script(
         self, script: Script, keys: Sequence[Argument], args: Sequence[Argument] = (), *, large: bool = False
     ) -> Awaitable[Reply]:
-        """One script by its digest; loaded first when the server does not know it."""
+        """One script by its digest; sent whole when the server does not know it."""
         ...
 
     async def close(self) -> None:

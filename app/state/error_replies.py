@@ -37,7 +37,7 @@ _WRITES_REFUSED = {
 
 
 class UnknownScript(StateError):
-    """``NOSCRIPT``: the server has lost the script (restart, failover, ``SCRIPT FLUSH``); the connection loads it."""
+    """``NOSCRIPT``: the server has lost the script (restart, failover, ``SCRIPT FLUSH``)."""
 
 
 class StoreUnfit(StateUnavailable):

@@ -12,8 +12,8 @@ Rules kept here (DESIGN.md sections 3 and 4):
   store once a second, with traffic or without. A probe is a write, so that a read-only or full store is no recovery.
 - **Silence.** A connection that owes a reply and says nothing for ``silence_limit_s`` is dead (a cut cable sends no
   goodbye) and is made anew.
-- **No repetition.** A command that may have run is never sent again. ``NOSCRIPT`` means it did not run: the script is
-  loaded and the call repeated once, within its deadline.
+- **No repetition.** A command that may have run is never sent again. ``NOSCRIPT`` means it did not run: the
+  script is sent whole (``EVAL``), once, within the deadline of its call.
 
 MOVED and ASK (Redis Cluster) would be handled where ``NOSCRIPT`` is, in ``refused``.
 """
@@ -34,7 +34,7 @@ from app.state.dialing import dial, failure_reason, handshake
 from app.state.error_replies import NotPrimary, StoreUnfit, UnknownScript, unavailable
 from app.state.scripts import ScriptWords
 from app.state.urls import Address
-from app.state.wire import Batch, Pending, Wire, pack, pack_script, pack_script_load
+from app.state.wire import Batch, Pending, Wire, pack, pack_script_text
 
 #: Time to connect, with TLS and log-in. Under the probe interval, so that a probe a second can be kept.
 CONNECT_TIMEOUT_S = 0.75
@@ -127,6 +127,9 @@ class Lane:
             raise self._turn_away(self._reason_away())
         loop = self._loop or self._bind()
         future: asyncio.Future[list[Any]] = loop.create_future()
+        if not packed:
+            future.set_result([])
+            return future
         deadline = monotonic() + self._timeout_s
         batch = Batch(future, len(packed))
         calls = tuple((future, deadline, script, batch, index) for index, script in enumerate(scripts))
@@ -187,11 +190,11 @@ class Lane:
         """Completes a call that got an error reply, or repeats it when only its script was missing."""
         future, _, script, batch, index = call
         if isinstance(error, UnknownScript) and script is not None:
-            self._load_and_repeat(wire, call, script)
+            self._send_whole(wire, call, script)
             return
         if batch is not None:
             batch.fill(index, error)
-        elif future is not None:
+        else:
             future.set_exception(error)
         if wire is not self._wire:  # still at its handshake, which judges by itself
             return
@@ -202,12 +205,10 @@ class Lane:
         else:
             self.answered()
 
-    def _load_and_repeat(self, wire: Wire, call: Pending, script: ScriptWords) -> None:
+    def _send_whole(self, wire: Wire, call: Pending, script: ScriptWords) -> None:
         future, deadline, _, batch, index = call
-        wire.pending.append((None, deadline, None, None, 0))
-        wire.write(pack_script_load(script))
         wire.pending.append((future, deadline, None, batch, index))
-        wire.write(pack_script(script))
+        wire.write(pack_script_text(script))
         # It stands behind younger calls now, where the timer for the oldest one would find it late.
         if self._loop is not None:
             left_s = max(0.0, deadline - monotonic()) + _LOOK_AGAIN_S
@@ -260,7 +261,7 @@ class Lane:
         """Deadline of the oldest call that somebody still waits for."""
         for calls in (self._wire.pending if self._wire is not None else ()), (c[0] for _, c in self._waiting):
             for future, deadline, *_ in calls:
-                if future is not None and not future.done():
+                if not future.done():
                     return deadline
         return None
 
@@ -341,7 +342,7 @@ class Lane:
         waiting, self._waiting = self._waiting, deque()
         for packed, calls in waiting:
             future = calls[0][0]
-            if future is not None and not future.done():
+            if not future.done():
                 wire.pending.extend(calls)
                 wire.write(packed)
 
@@ -359,8 +360,8 @@ class Lane:
     async def close(self) -> None:
         """Calls in flight finish within their deadline, then the connection ends."""
         self._closed = True
-        in_flight = [call[0] for call in (self._wire.pending if self._wire is not None else ()) if call[0] is not None]
-        waiting = [future for future in in_flight if not future.done()]
+        in_flight = self._wire.pending if self._wire is not None else ()
+        waiting = {call[0] for call in in_flight if not call[0].done()}
         if waiting:
             await asyncio.wait(waiting, timeout=self._timeout_s + 0.1)
         if self._keeper is not None:
@@ -376,7 +377,7 @@ class Lane:
 def _fail(call: Pending, error: StateError) -> bool:
     """Fails a call that is still waited for; tells whether it was."""
     future = call[0]
-    if future is None or future.done():
+    if future.done():
         return False
     future.set_exception(error)
     return True

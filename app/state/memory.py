@@ -59,12 +59,10 @@ class MemoryConnection:
         self, script: Script, keys: Sequence[Argument], args: Sequence[Argument] = (), *, large: bool = False
     ) -> Any:
         """One script; see ``StateConnection``."""
-        words = ("EVALSHA", script.sha1, len(keys), *keys, *args)
         try:
-            return await self.call(*words)
+            return await self.call("EVALSHA", script.sha1, len(keys), *keys, *args)
         except UnknownScript:
-            await self.call("SCRIPT", "LOAD", script.text)
-            return await self.call(*words)
+            return await self.call("EVAL", script.text, len(keys), *keys, *args)
 
     async def pipeline(self, commands: Iterable[Command], *, large: bool = False) -> list[Any]:
         """Several commands, one after the other; see ``StateConnection``."""

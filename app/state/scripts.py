@@ -19,7 +19,7 @@ class Script(Struct, frozen=True, kw_only=True):
 
     Args:
         name: file name without its ending.
-        text: the source, as it is sent by ``SCRIPT LOAD``.
+        text: the source, as it is sent by ``EVAL``.
         sha1: lower-case hexadecimal digest of ``text``, as ``EVALSHA`` wants it.
     """
 

@@ -47,10 +47,9 @@ class Batch:
             self.future.set_result(self.replies)
 
 
-#: A command on the wire: the future that waits (``None``: nobody), its deadline in monotonic seconds, the script to
-#: load and repeat should the server not know it, and the place in a batch. A plain tuple, as one is made for every
-#: command.
-Pending: TypeAlias = tuple[asyncio.Future[Any] | None, float, ScriptWords | None, Batch | None, int]
+#: A command on the wire: the future that waits, its deadline in monotonic seconds, the script to send whole should the
+#: server not know it, and the place in a batch. A plain tuple, as one is made for every command.
+Pending: TypeAlias = tuple[asyncio.Future[Any], float, ScriptWords | None, Batch | None, int]
 
 
 class WireOwner(Protocol):
@@ -117,7 +116,7 @@ class Wire(asyncio.Protocol):
             self._transport.abort()
         pending, self.pending = self.pending, deque()
         for future, *_ in pending:
-            if future is not None and not future.done():
+            if not future.done():
                 future.set_exception(unavailable(reason))
         self._owner.wire_lost(self, reason)
 
@@ -143,7 +142,7 @@ class Wire(asyncio.Protocol):
                     break
                 call = pending.popleft()
                 future, _, _, batch, index = call
-                if future is None or future.done():
+                if future.done():
                     continue
                 if isinstance(reply, StateError):
                     self._owner.refused(self, call, reply)
@@ -188,6 +187,7 @@ def pack_script(call: ScriptWords) -> bytes:
     return _pack((b"EVALSHA", script.sha1, len(keys), *keys, *args))
 
 
-def pack_script_load(call: ScriptWords) -> bytes:
-    """``SCRIPT LOAD`` of the same script."""
-    return _pack((b"SCRIPT", b"LOAD", call[0].text))
+def pack_script_text(call: ScriptWords) -> bytes:
+    """``EVAL`` of the same script: runs it whether the server knows it or not, which then does."""
+    script, keys, args = call
+    return _pack((b"EVAL", script.text, len(keys), *keys, *args))

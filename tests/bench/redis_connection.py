@@ -2,10 +2,10 @@
 
     PYTHONPATH=. python tests/bench/redis_connection.py [--calls 40000] [--rounds 5] [--callers 1,16,64]
 
-Prints machine, versions and a table: microseconds of CPU (user + system, this process only) per call, median of the rounds
-and the worst one, for ``EVALSHA`` of a small script with one key and three arguments, and for a mix of four commands (a
-script, two reads, a write) in one flush. The server runs on a unix socket, pinned to another core where there are two. The
-floor is a future made, resolved by the loop and awaited, without a server.
+Prints machine, versions and a table: microseconds of CPU (user + system, this process only) per call, median of the
+rounds and the worst one, for ``EVALSHA`` of a small script with one key and three arguments, and for a mix of four
+commands (a script, two reads, a write) in one flush. The server runs on a unix socket, pinned to another core where
+there are two. The floor is a future made, resolved by the loop and awaited, without a server.
 """
 
 from __future__ import annotations
