@@ -1,9 +1,9 @@
 """The Claude models: what each accepts, and which one a client's model name means.
 
-The table itself is data, ``app/domain/models.toml``, handed in as text (this module reads no files). Names and their rules
-follow ``spec/models.md``: an operator's aliases win, then ids as Anthropic spells them, then short names (``opus``,
-``claude-opus-latest``), other spellings (``anthropic/claude-opus-5.5``) and retired ids, which the current model of the
-same line serves. Any name may end in ``@effort``.
+The table itself is data, ``app/domain/models.toml``, handed in as text (this module reads no files). Names and their
+rules follow ``spec/models.md``: an operator's aliases win, then ids as Anthropic spells them, then short names
+(``opus``, ``claude-opus-latest``), other spellings (``anthropic/claude-opus-5.5``) and retired ids, which the current
+model of the same line serves. Any name may end in ``@effort``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ EFFORT_ORDER: Final[tuple[Effort, ...]] = ("low", "medium", "high", "xhigh", "ma
 EFFORT_SUFFIXES: Final = frozenset({"none", "minimal", *EFFORT_ORDER})
 
 _NO_ALIASES: Final[Mapping[str, str]] = MappingProxyType({})
+_REMEMBERED: Final = 256
 _EPOCH: Final = datetime.date(1970, 1, 1)
 _CLAUDE_ID: Final = re.compile(r"claude-[a-z0-9][a-z0-9-]{0,120}")
 _VERTEX_DATE: Final = re.compile(r"@(?=\d{8}$)")
@@ -63,7 +64,7 @@ class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ModelFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one model is and accepts; the columns are explained at the top of ``models.toml``.
 
-    ``known`` is False for a ``claude-*`` id that the table does not have: its columns are those of the newest generation.
+    ``known`` is False for a ``claude-*`` id that the table lacks: its columns are those of the newest generation.
     """
 
     id: str
@@ -133,6 +134,7 @@ class ModelTable:
 
     def __init__(self, table: _Table) -> None:
         self._unknown = table.unknown
+        self._resolved: dict[str, tuple[Mapping[str, str], Resolution]] = {}
         self._lines = dict(table.lines)
         self._retired = dict(table.retired)
         self._presets = {name: MappingProxyType(dict(names)) for name, names in table.presets.items()}
@@ -208,6 +210,16 @@ class ModelTable:
         found = self._by_id.get(name)
         if found is not None and name not in aliases:
             return found
+        before = self._resolved.get(name)
+        if before is not None and before[0] is aliases:
+            return before[1]
+        found = self._resolve(name, aliases)
+        if len(self._resolved) >= _REMEMBERED:
+            self._resolved.clear()
+        self._resolved[name] = (aliases, found)
+        return found
+
+    def _resolve(self, name: str, aliases: Mapping[str, str]) -> Resolution:
         target, effort = name, None
         for _ in range(len(aliases) + 1):
             hit = _match(target, aliases, known=self._by_id)
@@ -242,9 +254,8 @@ class ModelTable:
     def _not_found(self, name: str) -> NotFound:
         shown = name if len(name) <= 80 else name[:80] + "..."
         return NotFound(
-            f"The model {shown!r} does not exist. Use a Claude model id such as {self._models[0].id} or"
-            f" {self._lines.get('sonnet', self._models[-1].id)}, or a short name ({', '.join(self._lines)}); GET /v1/models"
-            " lists them. Other names work once the operator has configured them"
+            f"The model {shown!r} does not exist. Use a Claude model id such as {self._models[0].id}, or a short name"
+            f" ({', '.join(self._lines)}); GET /v1/models lists the models. Other names work once the operator has configured them"
             " (CLAUDE_WRAPPER_MODEL_ALIASES, or CLAUDE_WRAPPER_MODEL_PRESET=openai for OpenAI's names).",
             code="model_not_found",
             param="model",
@@ -252,7 +263,7 @@ class ModelTable:
 
 
 def _match(name: str, patterns: Mapping[str, str], known: Mapping[str, object] = _NO_ALIASES) -> str | None:
-    """The value of a name among names and ``prefix*`` patterns, the longest first; a pattern never covers a known id."""
+    """The value of a name among names and ``prefix*`` patterns; the longest wins, and none covers a known id."""
     exact = patterns.get(name)
     if exact is not None or name in known:
         return exact

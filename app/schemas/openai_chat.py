@@ -1,8 +1,8 @@
 """The request of ``POST /v1/chat/completions`` as OpenAI defines it (openai 3.54), plus the gateway's extensions.
 
 Types only. Tagged unions take messages, parts and tools apart; ``null`` counts as absent, as OpenAI clients send it.
-Anything only forwarded stays ``msgspec.Raw``. Unknown fields are forbidden here, so that the decoder notices them and can
-report each by its path (``app/translate/chat_decoding.py``). What each field becomes: ``spec/chat-completions.md``.
+Anything only forwarded stays ``msgspec.Raw``. Unknown fields are forbidden here, so that the decoder notices them and
+can report each by its path (``app/translate/chat_decoding.py``). What each field becomes: ``spec/chat-completions.md``.
 """
 
 from __future__ import annotations

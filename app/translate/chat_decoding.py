@@ -1,8 +1,8 @@
 """From the bytes of a chat request to its typed form, with an error that names the path and what would be accepted.
 
 The fast path is one typed decode that forbids unknown fields. When it meets one, the body is decoded untyped, unknown
-fields are cut out and their paths kept (to be reported, never dropped silently), and the rest is decoded again. Of a key
-given twice in one object the last one counts, as with every JSON parser in use.
+fields are cut out and their paths kept (to be reported, never dropped silently), and the rest is decoded again. Of a
+key given twice in one object the last one counts, as with every JSON parser in use.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ class DecodedChat(Struct, frozen=True):
 
     request: ChatRequest
     unknown: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The model as the client named it."""
+        return self.request.model
 
 
 _REQUEST: Final = msgspec.json.Decoder(ChatRequest)
@@ -77,7 +82,7 @@ def _decode_with_unknown_fields(body: bytes) -> DecodedChat:
 
 
 def _cut_unknown(value: Any, type_: inspect.Type, path: str, unknown: list[str]) -> None:
-    """Removes the fields of ``value`` that its type does not have; their paths go to ``unknown`` unless they are null."""
+    """Removes the fields of ``value`` that its type does not have; paths of those not null go to ``unknown``."""
     if isinstance(value, list):
         item = next((t.item_type for t in _alternatives(type_) if isinstance(t, inspect.ListType)), None)
         if item is not None:
@@ -115,7 +120,7 @@ def _request_type() -> inspect.Type:
 
 
 def _invalid(text: str) -> InvalidRequest:
-    """msgspec's words about a wrong field in OpenAI's: message, ``param`` and ``code``."""
+    """What msgspec says about a wrong field, in OpenAI's words: message, ``param`` and ``code``."""
     match = _AT.match(text)
     what, raw_path = (match["what"], match["path"] or "") if match else (text, "")
     path = raw_path.removeprefix(".").replace("[...]", "")
@@ -139,7 +144,7 @@ def _invalid(text: str) -> InvalidRequest:
 
 
 def _accepted_values(raw_path: str) -> list[str]:
-    """The words that a path such as ``.messages[0].role`` accepts, from the types; empty where it is not about words."""
+    """The words that a path such as ``.messages[0].role`` accepts, from the types; empty where it takes no words."""
     here: list[inspect.Type] = [_request_type()]
     for name, index in _STEPS.findall(raw_path):
         flat = [option for type_ in here for option in _alternatives(type_)]

@@ -1,4 +1,4 @@
-"""A chat completions request as a call of Anthropic's Messages API: the order of the steps, each in a module of its own.
+"""A chat completions request as a call of Anthropic's Messages API: the order of the steps, each in its own module.
 
 The table that this follows, row by row, is ``spec/chat-completions.md`` sections 1 to 8; what a model accepts is data
 (``app/domain/models.py``). Nothing is dropped silently: see ``notes``. The same client history gives the same bytes on
@@ -10,17 +10,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from app.domain.calls import MessagesCall, ReplyPlan
-from app.domain.models import ModelFacts, ModelTable
+from app.domain.models import ModelFacts, ModelTable, Resolution
 from app.schemas import anthropic
 from app.schemas import openai_chat as openai
 from app.translate import json_schema, parameters
 from app.translate.chat_decoding import DecodedChat, decode_chat_request
 from app.translate.content import ContentTranslator
+from app.translate.continuation import continue_after_pause
 from app.translate.notes import Notes
 from app.translate.prompt_caching import CacheMarkers
+from app.translate.raw import given_bytes
 from app.translate.settings import TranslationSettings
 from app.translate.thinking import ThinkingPlan, plan_thinking
 from app.translate.tools import ToolPlan, plan_tools, stubs
@@ -29,6 +31,7 @@ from app.translate.turns import Conversation, TurnTranslator
 __all__ = [
     "DecodedChat",
     "TranslationSettings",
+    "continue_after_pause",
     "decode_chat_request",
     "downgrade_forced_tool",
     "to_messages",
@@ -112,64 +115,42 @@ def translate(
         NotFound: no such model.
     """
     request = chat.request
-    resolution = models.resolve(request.model, settings.aliases)
-    if resolution.adjusted is not None:
-        notes.adjust("model", resolution.adjusted, "the model is retired; the current one of its line serves it")
-    if forced_tool_refused:
-        facts = msgspec.structs.replace(resolution.facts, forced_tool_choice=False)
-        resolution = msgspec.structs.replace(resolution, facts=facts)
+    resolution = _resolve(request.model, models, settings, notes, forced_tool_refused=forced_tool_refused)
     facts = resolution.facts
-
-    of_history = Notes()
     max_tokens = parameters.max_tokens(request, facts, settings, notes)
-    markers = CacheMarkers(request, of_history)
-    tool_plan = plan_tools(request, facts, settings, markers, of_history)
-    format_, instruction = _response_format(request, facts, tool_plan, of_history)
-    content = ContentTranslator(facts, settings, markers, of_history)
-    turns = TurnTranslator(facts, settings, content, markers, of_history)
-    conversation = turns.translate(request.messages, tool_plan.instructions, prefill=facts.prefill and format_ is UNSET)
-    if instruction:
-        conversation.system.append(anthropic.TextBlock(instruction))
-    if not tool_plan.tools and conversation.tool_names:
-        tool_plan.tools, tool_plan.choice = stubs(conversation.tool_names), anthropic.ToolChoice("none")
+    of_history = Notes()  # reported after the parameters
+    history = _history(request, facts, settings, of_history)
     thinking = plan_thinking(
         request,
         resolution,
-        conversation,
+        history.conversation,
         notes,
         max_tokens=max_tokens,
         thinking_tokens=thinking_tokens,
-        forces_tool=tool_plan.forces_call,
+        forces_tool=history.tools.forces_call,
         show_by_default=settings.include_reasoning,
     )
     sampling = parameters.sampling(request, facts, notes, thinks=thinking.thinks)
     parameters.without_counterpart(request, notes)
     tier = parameters.tier(request, settings, notes)
-    stop = parameters.stop_sequences(request.stop, notes)
     betas = parameters.betas(request, settings, notes)
-    automatic = markers.automatic(
-        settings.auto_cache, several_turns=len(request.messages) > 1, tools=bool(tool_plan.tools)
-    )
-    markers.keep_latest(automatic=automatic is not UNSET)
-    notes.notes.extend(of_history.notes)
-    for path in chat.unknown:
-        notes.ignore(path, "nobody knows this field")
-
     user_id = parameters.pseudonym(request, settings.user_salt)
+    stop = parameters.stop_sequences(request.stop, notes)
+    notes.extend(of_history)
     is_stream = bool(request.stream)
     upstream_stream = is_stream or max_tokens > MAX_PLAIN_TOKENS
     body = _ENCODER.encode(
         anthropic.MessagesRequest(
             model=resolution.id,
             max_tokens=max_tokens,
-            stream=True if upstream_stream else UNSET,
-            cache_control=automatic,
-            system=conversation.system or UNSET,
-            messages=conversation.messages,
-            tools=tool_plan.tools or UNSET,
-            tool_choice=tool_plan.choice,
+            stream=upstream_stream or UNSET,
+            cache_control=history.automatic_marker,
+            system=history.conversation.system or UNSET,
+            messages=history.conversation.messages,
+            tools=history.tools.tools or UNSET,
+            tool_choice=history.tools.choice,
             thinking=thinking.thinking,
-            output_config=_output_config(request, thinking, format_, notes),
+            output_config=_output_config(request, thinking, history.answer_format, notes),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
@@ -182,37 +163,76 @@ def translate(
     )
     if request.anthropic:
         body = _extended(body, request.anthropic, settings, notes)
-    fast = (parameters.FAST_BETA,) if tier.speed is not UNSET else ()
+    for path in chat.unknown:
+        notes.ignore(path, "nobody knows this field")
     return MessagesCall(
         model=resolution.id,
         body=body,
         anthropic_version=ANTHROPIC_VERSION_WITH_SAMPLING if sampling.is_set else ANTHROPIC_VERSION,
-        betas=tuple(dict.fromkeys((*thinking.betas, *fast, *betas))),
+        betas=tuple(dict.fromkeys((*thinking.betas, *tier.betas, *betas))),
         stream=is_stream,
         upstream_stream=upstream_stream,
         n=parameters.answer_count(request.n),
-        plan=_reply_plan(request, tool_plan, thinking, conversation),
+        plan=_reply_plan(request, history, thinking),
         report=notes.report(),
         affinity=request.prompt_cache_key or request.session_id or "",
         metadata=request.metadata or {},
     )
 
 
+class _History(Struct):
+    """Everything of the request that is prompt: it must come out the same on every turn."""
+
+    conversation: Conversation
+    tools: ToolPlan
+    answer_format: dict[str, Any] | UnsetType
+    automatic_marker: anthropic.CacheControl | UnsetType
+
+
+def _resolve(
+    name: str, models: ModelTable, settings: TranslationSettings, notes: Notes, *, forced_tool_refused: bool
+) -> Resolution:
+    resolution = models.resolve(name, settings.aliases)
+    if resolution.adjusted is not None:
+        notes.adjust("model", resolution.adjusted, "the model is retired; the current one of its line serves it")
+    if forced_tool_refused:
+        facts = msgspec.structs.replace(resolution.facts, forced_tool_choice=False)
+        resolution = msgspec.structs.replace(resolution, facts=facts)
+    return resolution
+
+
+def _history(request: openai.ChatRequest, facts: ModelFacts, settings: TranslationSettings, notes: Notes) -> _History:
+    markers = CacheMarkers(request, notes)
+    tools = plan_tools(request, facts, settings, markers, notes)
+    answer_format, instruction = _response_format(request, facts, tools, notes)
+    content = ContentTranslator(facts, settings, markers, notes)
+    conversation = TurnTranslator(facts, settings, content, markers, notes).translate(
+        request.messages, tools.instructions, prefill=facts.prefill and answer_format is UNSET
+    )
+    if instruction:
+        conversation.system.append(anthropic.TextBlock(instruction))
+    if not tools.tools and conversation.tool_names:
+        tools.tools, tools.choice = stubs(conversation.tool_names), anthropic.ToolChoice("none")
+    automatic = markers.automatic(settings.auto_cache, several_turns=len(request.messages) > 1, tools=bool(tools.tools))
+    markers.keep_latest(automatic=automatic is not UNSET)
+    return _History(conversation, tools, answer_format, automatic)
+
+
 def _response_format(
-    request: openai.ChatRequest, facts: ModelFacts, tool_plan: ToolPlan, notes: Notes
+    request: openai.ChatRequest, facts: ModelFacts, tools: ToolPlan, notes: Notes
 ) -> tuple[dict[str, Any] | UnsetType, str]:
     """``output_config.format``, or an instruction that stands for it (section 4)."""
     wanted = request.response_format
-    if tool_plan.structured_schema is not UNSET:
+    if tools.structured_schema is not UNSET:
         if wanted is not None and not isinstance(wanted, openai.TextResponse):
             notes.ignore("response_format", "the answer is the call of the tool that was asked for")
-        return {"type": "json_schema", "schema": tool_plan.structured_schema}, ""
+        return {"type": "json_schema", "schema": tools.structured_schema}, ""
     if wanted is None or isinstance(wanted, openai.TextResponse):
         return UNSET, ""
-    if isinstance(wanted, openai.JSONObjectResponse) or wanted.json_schema.schema is UNSET:
+    schema = b"" if isinstance(wanted, openai.JSONObjectResponse) else given_bytes(wanted.json_schema.schema)
+    if not schema:
         notes.adjust("response_format", "instruction", "Claude has no mode for JSON without a schema")
         return UNSET, _JSON_ONLY
-    schema = bytes(wanted.json_schema.schema)
     reason = f"{facts.id} has no structured outputs"
     if facts.structured_outputs:
         try:
@@ -224,16 +244,16 @@ def _response_format(
 
 
 def _output_config(
-    request: openai.ChatRequest, thinking: ThinkingPlan, format_: dict[str, Any] | UnsetType, notes: Notes
+    request: openai.ChatRequest, thinking: ThinkingPlan, answer_format: dict[str, Any] | UnsetType, notes: Notes
 ) -> dict[str, Any] | UnsetType:
     """``output_config``; what the client gives of it in Anthropic's own words wins."""
     config: dict[str, Any] = {}
     if thinking.effort is not UNSET:
         config["effort"] = thinking.effort
-    if format_ is not UNSET:
-        config["format"] = format_
+    if answer_format is not UNSET:
+        config["format"] = answer_format
     for key, path in (("effort", "reasoning_effort"), ("format", "response_format")):
-        if key in config and key in (request.output_config or {}):
+        if key in config and key in (request.output_config or ()):
             notes.ignore(path, f"output_config.{key} wins over it")
     config.update(request.output_config or {})
     return config or UNSET
@@ -253,17 +273,16 @@ def _extended(body: bytes, extension: dict[str, Raw], settings: TranslationSetti
     return _ENCODER.encode(fields)
 
 
-def _reply_plan(
-    request: openai.ChatRequest, tool_plan: ToolPlan, thinking: ThinkingPlan, conversation: Conversation
-) -> ReplyPlan:
+def _reply_plan(request: openai.ChatRequest, history: _History, thinking: ThinkingPlan) -> ReplyPlan:
+    tools = history.tools
+    speaks_details = request.include_reasoning == "details" or history.conversation.has_reasoning_details
     return ReplyPlan(
         include_reasoning=thinking.is_shown,
-        reasoning_details=thinking.is_shown
-        and (request.include_reasoning == "details" or conversation.has_reasoning_details),
+        reasoning_details=thinking.is_shown and speaks_details,
         include_usage=request.stream_options is not None and bool(request.stream_options.include_usage),
-        custom_tools=tool_plan.custom_names,
-        function_call=tool_plan.is_legacy,
-        structured_tool=tool_plan.structured_tool,
-        expects_tool_call=tool_plan.expects_call,
-        server_tools=tool_plan.has_web_search,
+        custom_tools=tools.custom_names,
+        function_call=tools.is_legacy,
+        structured_tool=tools.structured_tool,
+        expects_tool_call=tools.expects_call,
+        server_tools=tools.has_web_search,
     )

@@ -139,7 +139,7 @@ class ContentTranslator:
             return anthropic.DocumentBlock(source, title)
         if not data.is_base64 or not (data.media_type.startswith("text/") or data.media_type in _TEXT_TYPES):
             raise InvalidRequest(
-                "A file is base64 of a PDF or of text (text/*, JSON, CSV), as a data URL or with a filename that tells.",
+                "A file is base64 of a PDF or of text (text/*, JSON, CSV): a data URL, or a filename that tells.",
                 param=here,
                 code="unsupported_value",
             )

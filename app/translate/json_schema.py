@@ -1,10 +1,10 @@
 """JSON schemas as Anthropic's strict tools and structured outputs take them.
 
-Our own pure version of ``anthropic.transform_schema`` (importing the SDK costs two seconds), tested equal to it: keywords
-that Anthropic does not know move into the description, where the model may still follow them; ``oneOf`` becomes
-``anyOf``; objects get ``additionalProperties: false``. It goes beyond the SDK in one point: ``"type": ["string", "null"]``,
-which OpenAI's strict mode asks for and the SDK cannot handle, becomes ``anyOf``. Source: anthropic 2.12
-``lib/_parse/_transform.py``; limits: Anthropic's page on structured outputs, 2026-11.
+Our own pure version of ``anthropic.transform_schema`` (importing the SDK costs two seconds), tested equal to it:
+keywords that Anthropic does not know move into the description, where the model may still follow them; ``oneOf``
+becomes ``anyOf``; objects get ``additionalProperties: false``. It goes beyond the SDK in one point: a list of types
+such as ``["string", "null"]``, which OpenAI's strict mode asks for and the SDK cannot handle, becomes ``anyOf``.
+Source: anthropic 2.12 ``lib/_parse/_transform.py``; limits: Anthropic's page on structured outputs, 2026-11.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def transform_schema(schema: Any) -> dict[str, Any]:
         ValueError: a node says nothing about its type, or is no schema.
     """
     if not isinstance(schema, dict):
-        raise ValueError("a schema must be an object")
+        raise ValueError("a schema must be an object")  # noqa: TRY004 - the one error of an unusable schema
     rest = dict(schema)
     strict: dict[str, Any] = {}
 
@@ -173,7 +173,7 @@ def _describe(rest: dict[str, Any], strict: dict[str, Any]) -> None:
 
 def _object(value: Any, keyword: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{keyword} must be an object")
+        raise ValueError(f"{keyword} must be an object")  # noqa: TRY004
     return value
 
 

@@ -1,4 +1,4 @@
-"""What a translation has to tell its client: which parameters had no effect and which were changed, each with a reason."""
+"""What a translation has to tell its client: parameters that had no effect or were changed, each with a reason."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ class Notes:
     def adjust(self, path: str, became: str, reason: str) -> None:
         """A parameter was changed."""
         self.notes.append(Note(path, reason, became))
+
+    def extend(self, later: Notes) -> None:
+        """Appends the notes of another part of the translation."""
+        self.notes.extend(later.notes)
 
     def report(self) -> Report:
         """As ``MessagesCall.report`` carries it."""

@@ -1,5 +1,6 @@
-"""Scalar parameters of a chat request (``spec/chat-completions.md`` section 1): limits, sampling, stops, tiers, and the
-ones that Claude has no counterpart for.
+"""Scalar parameters of a chat request (``spec/chat-completions.md`` section 1).
+
+Limits, sampling, stop sequences, tiers, the end user, and the parameters that Claude has no counterpart for.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from app.domain.models import ModelFacts
 from app.errors import InvalidRequest
 from app.schemas import openai_chat as openai
 from app.translate.notes import Notes
+from app.translate.raw import is_given
 from app.translate.settings import TranslationSettings
-from app.translate.turns import is_given
 
 #: The beta of Anthropic's fast mode.
 FAST_BETA: Final = "fast-mode-2026-02-01"
@@ -146,6 +147,7 @@ class Tier(Struct, frozen=True):
 
     service_tier: Literal["auto", "standard_only"] | UnsetType = UNSET
     speed: Literal["fast"] | UnsetType = UNSET
+    betas: tuple[str, ...] = ()
 
 
 def tier(request: openai.ChatRequest, settings: TranslationSettings, notes: Notes) -> Tier:
@@ -156,7 +158,7 @@ def tier(request: openai.ChatRequest, settings: TranslationSettings, notes: Note
     if wanted == "default":
         return Tier(service_tier="standard_only")
     if wanted == "fast" and settings.fast_mode:
-        return Tier(speed="fast")
+        return Tier(speed="fast", betas=(FAST_BETA,))
     if wanted is not None:
         reason = "fast mode is not switched on here" if wanted == "fast" else "Anthropic has no such tier"
         notes.ignore("service_tier", reason)

@@ -1,7 +1,7 @@
 """Prompt caching: OpenAI's breakpoints and LiteLLM's ``cache_control`` onto Anthropic's markers.
 
-Rules of ``spec/chat-completions.md`` section 7: at most four markers in a request including the automatic one, the latest
-stay; a longer lifetime than five minutes is one hour.
+Rules of ``spec/chat-completions.md`` section 7: at most four markers in a request including the automatic one, the
+latest stay; a longer lifetime than five minutes is one hour.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where instructions go that stand after the first turn (``spec/chat-completions.md`` section 2).
 
-A model with mid-conversation system messages takes them right after a user turn, before an assistant turn or at the end.
-Other models get them as reminders inside a user turn, which is what Claude is trained to read there.
+A model with mid-conversation system messages takes them right after a user turn, before an assistant turn or at the
+end. Other models get them as reminders inside a user turn, which is what Claude is trained to read there.
 """
 
 from __future__ import annotations

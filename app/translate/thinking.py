@@ -8,7 +8,7 @@ they take: ``effort`` with adaptive thinking, or a budget of tokens (4.5 and bef
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -170,7 +170,7 @@ def _from_effort(asked: str, facts: ModelFacts, max_tokens: int, path: str, note
         return _off(facts, path, notes)
     effort: Effort | UnsetType = UNSET
     if facts.efforts:
-        wanted: Effort = "low" if asked == "minimal" else asked
+        wanted = EFFORT_ORDER[0] if asked == "minimal" else cast("Effort", asked)
         effort = _highest_up_to(wanted, facts.efforts)
         if effort != wanted:
             notes.adjust(path, effort, f"the highest effort of {facts.id} below that")

@@ -1,7 +1,7 @@
 """Thinking that clients hand back: LiteLLM's ``thinking_blocks`` or OpenRouter's ``reasoning_details``.
 
-Within a tool-use turn Claude wants its thinking back complete and unmodified, before text and calls. Without a signature
-it cannot be replayed (``spec/chat-completions.md`` section 6).
+Within a tool-use turn Claude wants its thinking back complete and unmodified, before text and calls. Without a
+signature it cannot be replayed (``spec/chat-completions.md`` section 6).
 """
 
 from __future__ import annotations

@@ -190,8 +190,9 @@ class _StrictTools:
         self._tools, self._optional, self._unions = self._tools + 1, optional, unions
         return Raw(transformed.json)
 
-    def _loose(self, path: str, reason: str) -> None:
+    def _loose(self, path: str, reason: str) -> Raw | None:
         self._notes.adjust(f"{path}.strict", "false", reason)
+        return None
 
 
 def _custom(custom: openai.CustomDefinition, path: str, notes: Notes) -> anthropic.Tool:

@@ -21,6 +21,7 @@ from app.translate import system_turns, thinking_blocks
 from app.translate.content import ContentTranslator
 from app.translate.notes import Notes
 from app.translate.prompt_caching import CacheMarkers
+from app.translate.raw import is_given
 from app.translate.settings import TranslationSettings
 
 #: Anthropic's bound on messages in one request.
@@ -212,7 +213,7 @@ class TurnTranslator:
         call = self._open.get(message.tool_call_id)
         if call is None or call.is_legacy:
             raise InvalidRequest(
-                "A message with role 'tool' must answer a tool call of the assistant message before it, by its tool_call_id.",
+                "A message with role 'tool' must answer a tool call of the assistant message before it by its id.",
                 param=path,
                 code="invalid_value",
             )
@@ -311,18 +312,13 @@ class TurnTranslator:
 
 
 _METHODS: Final[dict[type[Any], Callable[[TurnTranslator, int, Any], None]]] = {
-    openai.SystemMessage: TurnTranslator._add_system,  # noqa: SLF001 - the class's own dispatch table
-    openai.DeveloperMessage: TurnTranslator._add_system,  # noqa: SLF001
-    openai.UserMessage: TurnTranslator._add_user,  # noqa: SLF001
-    openai.AssistantMessage: TurnTranslator._add_assistant,  # noqa: SLF001
-    openai.ToolMessage: TurnTranslator._add_tool,  # noqa: SLF001
-    openai.FunctionMessage: TurnTranslator._add_function,  # noqa: SLF001
+    openai.SystemMessage: TurnTranslator._add_system,
+    openai.DeveloperMessage: TurnTranslator._add_system,
+    openai.UserMessage: TurnTranslator._add_user,
+    openai.AssistantMessage: TurnTranslator._add_assistant,
+    openai.ToolMessage: TurnTranslator._add_tool,
+    openai.FunctionMessage: TurnTranslator._add_function,
 }
-
-
-def is_given(raw: Raw | msgspec.UnsetType) -> bool:
-    """Whether a field that is only forwarded says anything: null, ``[]`` and ``{}`` do not."""
-    return raw is not UNSET and bytes(raw).translate(None, b" \t\r\n") not in (b"null", b"[]", b"{}")
 
 
 def bad_tool_name(path: str) -> InvalidRequest:
