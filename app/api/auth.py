@@ -114,7 +114,7 @@ class AuthController(Controller):
             "getAuthStatus",
             tag="auth",
             summary="Whether this gateway asks for a key",
-            description="Says whether a key is needed and whether this request's key is accepted; nothing about the key.",
+            description="Whether a key is needed and whether this request's key is accepted; nothing about the key.",
             replies={200: ("The status.", AuthStatus)},
             protected=False,
         ),

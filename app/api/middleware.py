@@ -11,8 +11,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import cast
 
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from app.api.auth import authenticate, digest, is_open
 from app.api.cors import Cors, Headers
@@ -71,9 +73,12 @@ class GatewayApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry point; everything but HTTP (the lifespan) passes through."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        await self._http(scope, receive, send)
+
+    async def _http(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         record = RequestRecord(self._ids.keep_or_new(headers.get(b"x-request-id")), scope["method"], scope["path"])
         length = headers.get(b"content-length", b"")
@@ -91,7 +96,7 @@ class GatewayApp:
             self._settle(exchange, counted=not probe)
 
     async def _answer(
-        self, scope: Scope, receive: Receive, exchange: _Exchange, headers: dict[bytes, bytes], *, probe: bool
+        self, scope: HTTPScope, receive: Receive, exchange: _Exchange, headers: dict[bytes, bytes], *, probe: bool
     ) -> None:
         try:
             if self._cors is not None and self._cors.is_preflight(exchange.record.method, headers):
@@ -108,7 +113,7 @@ class GatewayApp:
                 ANONYMOUS if is_open(exchange.record.path) else authenticate(headers, self._key_digest)
             )
             if exchange.record.method == "HEAD":  # HEAD is GET without the body, on every route
-                scope = {**scope, "method": "GET"}  # type: ignore[assignment]
+                scope = cast("HTTPScope", {**scope, "method": "GET"})
             await self._app(scope, receive, exchange.send)
         except asyncio.CancelledError:
             # Nobody but the stopping server cancels a request's task: a client that leaves is noticed by its route.

@@ -37,7 +37,7 @@ class OperationDoc(Struct, frozen=True, kw_only=True):
         tag: family of routes.
         summary: a few words.
         description: Markdown.
-        replies: ``status -> (description, type)``; a type is a struct, or the name of a schema in ``openapi_chat.py``.
+        replies: ``status -> (description, type)``; a type is a struct, or the name of a hand-written schema.
         errors: statuses of errors beyond ``COMMON_ERRORS``.
         parameters: path, query and header parameters.
         request: name of the schema of the request body.

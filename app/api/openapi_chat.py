@@ -1,0 +1,160 @@
+"""The document of the chat routes: what each field of a request does here, replies, events of a stream.
+
+The schemas come from the structs that the translators use; here stand the words. Source: spec/chat-completions.md.
+"""
+
+from __future__ import annotations
+
+from app.api.openapi_schemas import REF, describe, reply_schemas, request_schemas
+from app.api.operation import Json, Parameter, operation
+from app.schemas.openai_chat import ChatRequest
+from app.schemas.openai_chat_reply import ChatCompletion, ChunkDelta
+from app.translate.compatibility import Compatibility
+
+_IGNORED = "Has no counterpart at Claude: ignored and reported."
+
+#: What each field of a chat request does here.
+REQUEST_FIELDS = {
+    "model": "A Claude model id (`GET /v1/models` lists them), a short name such as `opus` or `sonnet`, or a name that "
+    "the operator has configured. Retired ids are served by the current model of the same line and reported as "
+    "adjusted. `@low` ... `@max` at the end sets the effort.",
+    "messages": "The conversation, at least one message. Text, images (`data:` URLs or addresses), PDF and text files.",
+    "audio": 'Audio output cannot be served: 400 together with `modalities: ["audio"]`, else ignored.',
+    "frequency_penalty": _IGNORED,
+    "function_call": "Legacy form of `tool_choice`.",
+    "functions": "Legacy form of `tools`.",
+    "logit_bias": _IGNORED,
+    "logprobs": _IGNORED,
+    "max_completion_tokens": "Upper bound of the answer, thinking included; cut to the model's maximum. Without it the "
+    "gateway's default applies.",
+    "max_tokens": "Older name of `max_completion_tokens`, which wins.",
+    "metadata": "Kept for the gateway's log. `user_id` counts as `user`.",
+    "modalities": 'Only `["text"]`.',
+    "moderation": "A policy with mode `block` is refused; `score` is ignored.",
+    "n": "Number of answers, 1 to 8; each is a call of its own.",
+    "parallel_tool_calls": "`false`: at most one tool call in an answer.",
+    "prediction": _IGNORED,
+    "presence_penalty": _IGNORED,
+    "prompt_cache_key": "Requests with the same key use the same upstream account, whose prompt cache they share.",
+    "prompt_cache_options": "`explicit`: only the marked places are cached. `ttl` above 5 minutes asks for one hour.",
+    "prompt_cache_retention": "`24h` asks for the longest cache, one hour.",
+    "reasoning_effort": "How much Claude thinks. Adjusted to what the model has; shows the reasoning in the reply.",
+    "response_format": "`json_schema` is guaranteed by the model; `json_object` is asked for in words and reported.",
+    "safety_identifier": "Like `user`; wins over it.",
+    "seed": _IGNORED,
+    "service_tier": "`auto`, `default` and `priority` are mapped; `flex` and `scale` ignored; `fast` needs a setting.",
+    "stop": "Up to four texts that end the answer.",
+    "store": "Nothing is stored: `true` is ignored.",
+    "stream": "`true`: the answer comes as server-sent events.",
+    "stream_options": "`include_usage`: the stream ends with a chunk that has the usage.",
+    "temperature": "Only on models that accept it, 0 to 1 (above is cut to 1); ignored elsewhere and with thinking.",
+    "tool_choice": "`required` and named tools are forced where the model accepts that, else asked for and reported.",
+    "tools": "Functions and custom tools. `strict` is enforced where the schema allows it.",
+    "top_logprobs": _IGNORED,
+    "top_p": "As `temperature`, which wins.",
+    "user": "Sent to Anthropic only as a salted pseudonym.",
+    "verbosity": _IGNORED,
+    "web_search_options": "Lets Claude search the web; the sources come as annotations.",
+    "anthropic": "Extension, off by default: merged over the request that goes to Anthropic.",
+    "betas": "Extension: names for `anthropic-beta`; the operator allows them.",
+    "cache_control": "Extension: Anthropic's prompt-cache marker for the whole request.",
+    "include_reasoning": "Extension: `true` shows `reasoning_content` and `thinking_blocks`; `details` adds "
+    "OpenRouter's form.",
+    "inference_geo": "Extension: Anthropic's `inference_geo`.",
+    "output_config": "Extension: Anthropic's `output_config`.",
+    "prewarm": "Extension: `true` with a bound of 0 tokens only fills the prompt cache.",
+    "session_id": "Extension of a later release: ignored and reported.",
+    "thinking": "Extension: Anthropic's `thinking`, verbatim; wins over `reasoning_effort`.",
+    "top_k": "Extension: as `temperature`.",
+}
+
+_REQUEST = (
+    "OpenAI's fields and, marked as such, extensions. `null` counts as absent. Fields that are not listed are ignored "
+    "and reported."
+)
+
+_CHUNK: Json = {
+    "type": "object",
+    "description": "One event of a stream, as `data: {...}`. The stream ends with `data: [DONE]`; a failure after its "
+    'beginning comes as `data: {"error": {...}}` and is not followed by `[DONE]`. Lines that begin with a colon are '
+    "keep-alive comments.",
+    "required": ["id", "object", "created", "model", "choices"],
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"type": "string", "enum": ["chat.completion.chunk"]},
+        "created": {"type": "integer", "description": "Unix seconds; one value for all chunks."},
+        "model": {"type": "string"},
+        "choices": {
+            "type": "array",
+            "description": "Empty in the last chunk when `stream_options.include_usage` was set.",
+            "items": {
+                "type": "object",
+                "required": ["index", "delta"],
+                "properties": {
+                    "index": {"type": "integer"},
+                    "delta": {"$ref": f"{REF}ChunkDelta"},
+                    "finish_reason": {"type": "string", "nullable": True},
+                    "logprobs": {"type": "object", "nullable": True},
+                },
+            },
+        },
+        "usage": {
+            "allOf": [{"$ref": f"{REF}ChatUsage"}],
+            "nullable": True,
+            "description": "In the last chunk when asked for; null in the others then.",
+        },
+        "service_tier": {"type": "string"},
+        "system_fingerprint": {"type": "string", "nullable": True},
+    },
+}
+
+
+def chat_schemas() -> dict[str, Json]:
+    """The schemas of the chat routes, by name. Requests end in ``Param``, as in OpenAI's own libraries."""
+    requests = request_schemas([ChatRequest])
+    request = describe(requests["ChatRequestParam"], REQUEST_FIELDS)
+    requests["ChatRequestParam"] = {**request, "description": _REQUEST}
+    replies = reply_schemas([ChatCompletion, ChunkDelta])
+    replies["ChunkDelta"]["description"] = "What a chunk adds to the message of its choice."
+    return {**requests, **replies, "ChatCompletionChunk": _CHUNK}
+
+
+_STRICT = Parameter(
+    name="x-claude-wrapper-strict",
+    place="header",
+    description="`1`: a parameter that would be ignored or adjusted is refused with 400; `0`: it is not, whatever the "
+    "setting says.",
+    schema={"type": "string", "enum": ["0", "1"]},
+)
+_THINKING = Parameter(
+    name="x-claude-max-thinking-tokens",
+    place="header",
+    description="Thinking budget in tokens. The original wrapper's other `X-Claude-*` headers are reported as ignored.",
+    schema={"type": "integer", "minimum": 0},
+)
+
+CHAT_COMPLETIONS = operation(
+    "createChatCompletion",
+    tag="chat",
+    summary="Chat completion, plain or streamed",
+    description="OpenAI's chat completions, answered by Claude. What of a request had no effect or was changed is "
+    "named in `x-claude-wrapper-ignored-params` and `x-claude-wrapper-adjusted-params`.",
+    request="ChatRequestParam",
+    parameters=(_STRICT, _THINKING),
+    replies={200: ("The answer; with `stream: true` as server-sent events.", ChatCompletion)},
+    streams="ChatCompletionChunk",
+    errors=(400, 401, 403, 404, 408, 409, 413, 422, 429, 501, 502, 504),
+    reply_headers=("ignored", "adjusted", "upstream-request-id", "rate-limits"),
+)
+
+COMPATIBILITY = operation(
+    "checkCompatibility",
+    tag="chat",
+    summary="What would become of each parameter",
+    description="Takes a chat request and says of each parameter whether it is mapped, adjusted, ignored or refused. "
+    "Claude is not called.",
+    request="ChatRequestParam",
+    parameters=(_THINKING,),
+    replies={200: ("The report.", Compatibility)},
+    errors=(400, 401, 404, 408, 413),
+)
