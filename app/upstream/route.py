@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+import certifi
+
 from app.config import SettingError
 
 
@@ -86,13 +88,17 @@ def trusted_certificates(ca_bundle: str, environ: Mapping[str, str]) -> ssl.SSLC
 
 def _system_certificates() -> ssl.SSLContext:
     context = ssl.create_default_context()
-    paths = ssl.get_default_verify_paths()
-    if not context.cert_store_stats()["x509_ca"] and not paths.cafile and not paths.capath:
-        # A slim container or python.org's build for macOS, whose OpenSSL knows no certificates at all.
-        import certifi
-
+    if not context.cert_store_stats()["x509_ca"] and not _has_hashed_certificates(
+        ssl.get_default_verify_paths().capath
+    ):
+        # A slim container, or python.org's build for macOS: this OpenSSL knows no certificates at all.
         context.load_verify_locations(certifi.where())
     return context
+
+
+def _has_hashed_certificates(directory: str | None) -> bool:
+    """Whether OpenSSL would find certificates there when it needs them; it does not load them before."""
+    return directory is not None and any(Path(directory).glob("[0-9a-f]" * 8 + ".[0-9]"))
 
 
 def _with_alpn(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -180,14 +180,24 @@ class _Connection(ResponseHandler):
             super().set_exception(KeptConnectionBroke(), exc)
         else:
             super().set_exception(exc, *cause)
-        body = self._payload
-        if body is not None and not body.is_eof() and body.exception() is None:
-            # NOTE: aiohttp 3.14 tells nobody who reads the body that its chunks are nonsense: the reader would hang.
-            body.set_exception(exc, *cause)
+        # NOTE: aiohttp 3.14 tells nobody who reads the body that its chunks are nonsense: the reader would hang.
+        self._fail_body(exc)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Is told that the connection is gone; a body that ends with its connection does so only by a clean close."""
+        if exc is not None:
+            self._fail_body(aiohttp.ClientOSError(*exc.args))
+        super().connection_lost(exc)
 
     def close(self) -> None:
         """Closes the connection without sending what is buffered, and without TLS's farewell."""
+        self._fail_body(aiohttp.ClientConnectionError("closed on this side"))
         self.abort()
+
+    def _fail_body(self, exc: BaseException) -> None:
+        body = self._payload
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(exc)
 
 
 def _tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
+import uvloop
 
 from app.domain.upstream import Upstream
 from app.upstream.sdk import SdkUpstream
 from app.upstream.settings import LaneSettings
 
 LANES: dict[str, Callable[[LaneSettings], Upstream]] = {"sdk": SdkUpstream}
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test runs on both loops: a worker has uvloop, its users' tests have asyncio's."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
 
 OpenLane = Callable[..., Upstream]
 

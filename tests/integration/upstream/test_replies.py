@@ -300,11 +300,19 @@ async def test_a_body_that_ends_wrongly_is_one_of_our_errors(open_lane, pieces, 
                 await read(await lane.send(CALL))
 
 
-async def test_a_reset_inside_the_body_comes_after_what_had_arrived(open_lane):
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        CHUNKED + b"5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\n\r\nhello",
+    ],
+    ids=["chunked", "content_length", "until_close"],
+)
+async def test_a_reset_inside_the_body_comes_after_what_had_arrived(open_lane, beginning):
     async def script(peer: Peer) -> None:
         await peer.request()
-        peer.write(CHUNKED)
-        peer.chunk(b"hello")
+        peer.write(beginning)
         await asyncio.sleep(0.05)
         peer.reset()
 
