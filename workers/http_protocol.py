@@ -8,7 +8,10 @@ are complete, and none for requests that follow on it. The time for a request *b
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import sys
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +28,9 @@ log = logging.getLogger(__name__)
 
 #: Headers that ask for another protocol. RFC 9110 section 7.8 lets a server ignore them.
 _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
+
+#: A new connection has this long to bring its request when the worker is leaving.
+LAST_REQUEST_WAIT_S = 0.5
 
 
 class ConnectionLimits(Struct, frozen=True, kw_only=True):
@@ -71,9 +77,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._too_large = False
         self._refused = False
         """Nothing more is read from this client; the last reply is on its way."""
+        self._last_request = False
+        """The worker is leaving: the request that may be on its way is the last one."""
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self._unsent_bytes = 0
+        self._unread_bytes = 0
 
     # The connection
 
@@ -110,6 +118,15 @@ class GatewayProtocol(HttpToolsProtocol):
         if not self._is_busy() and self.timeout_keep_alive_task is None:
             self._await_headers()
 
+    def shutdown(self) -> None:
+        """The worker is leaving: no further request, but one that may already be on its way is answered."""
+        if self._is_busy() or (self.cycle is not None and not self._in_headers):
+            super().shutdown()
+        else:
+            self._last_request = True
+            self._stop_awaiting_headers()
+            self._await_headers(min(LAST_REQUEST_WAIT_S, self._limits.header_timeout_s))
+
     def _is_busy(self) -> bool:
         """Whether a request is being answered; if not, only headers can come, or the rest of a refused body."""
         return self.cycle is not None and not self.cycle.response_complete
@@ -133,6 +150,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._too_large = True
             raise _HeadersTooLarge
         super().on_headers_complete()
+        if self._last_request:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The body is complete."""
@@ -159,9 +178,10 @@ class GatewayProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(b"".join([*head, b"\r\n", rest]))
 
-    def _await_headers(self) -> None:
+    def _await_headers(self, limit_s: float | None = None) -> None:
         if self._header_timer is None and not self.transport.is_closing():
-            self._header_timer = self.loop.call_later(self._limits.header_timeout_s, self._headers_late)
+            limit_s = limit_s if limit_s is not None else self._limits.header_timeout_s
+            self._header_timer = self.loop.call_later(limit_s, self._headers_late)
 
     def _stop_awaiting_headers(self) -> None:
         if self._header_timer is not None:
@@ -268,8 +288,8 @@ class GatewayProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def _watch_writes(self) -> None:
-        self._unsent_bytes = self.transport.get_write_buffer_size()
-        if self._unsent_bytes and self._write_timer is None:
+        if self._write_timer is None and self.transport.get_write_buffer_size():
+            self._unread_bytes = self._count_unread_bytes()
             self._write_timer = self.loop.call_later(self._limits.write_timeout_s, self._check_writes)
 
     def _stop_watching_writes(self) -> None:
@@ -279,10 +299,23 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _check_writes(self) -> None:
         self._write_timer = None
-        if self.transport.get_write_buffer_size() < self._unsent_bytes:
+        if self._count_unread_bytes() < self._unread_bytes:
             self._watch_writes()
         else:
             self.transport.abort()
+
+    def _count_unread_bytes(self) -> int:
+        """Bytes that the client has not acknowledged, here and in the kernel.
+
+        Those here alone would not do: they stand still until a good part of the kernel's buffer is free again, which
+        takes a reader of an ordinary stream minutes.
+        """
+        in_kernel = bytearray(4)
+        try:
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel)
+        except OSError:
+            return self.transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() + int.from_bytes(in_kernel, sys.byteorder)
 
 
 def _let_go() -> None:

@@ -6,6 +6,9 @@ import errno
 import os
 import socket
 
+#: What the kernel takes over for a slow reader before the worker's own bounded buffer fills; by default it takes MBs.
+UNSENT_IN_KERNEL_BYTES = 128 * 1024
+
 
 class CannotListen(OSError):
     """The address cannot be listened on; the text says why, in one sentence."""
@@ -59,7 +62,10 @@ def _bound(family: socket.AddressFamily, address: tuple[object, ...], *, reuse_p
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit both.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL_BYTES)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)

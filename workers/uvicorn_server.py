@@ -11,7 +11,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from msgspec import Struct
 from uvicorn.config import Config as UvicornConfig
@@ -24,6 +25,9 @@ SHUTTING_DOWN = "server_shutting_down"
 
 #: Requests still open this long before the limit are cancelled, so that they can end in good order.
 CLEAN_UP_S = 5.0
+
+#: After SIGQUIT gunicorn leaves a worker two seconds: this long for its requests, and again for the application.
+FORCED_S = 0.8
 
 _POLL_S = 0.05
 
@@ -81,6 +85,7 @@ class GatewayServer(Server):
         self._on_ready = on_ready
         self._on_leaving = on_leaving
         self._leaving = False
+        self._cancelled = False
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serves until told to leave: SIGTERM lets requests finish, SIGQUIT does not."""
@@ -124,19 +129,33 @@ class GatewayServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops accepting, waits, cancels, waits, closes the application."""
-        for server in self.servers:
-            server.close()
-        for sock in sockets or ():
-            sock.close()
+        await self._stop_listening(sockets or [])
         for connection in list(self.server_state.connections):
             connection.shutdown()
         if not await self._finished_within(self._periods.finish_s):
             await self._cancel_requests()
         try:
-            async with asyncio.timeout(self._periods.close_s):
+            async with asyncio.timeout(self._shortened(self._periods.close_s)):
                 await self.lifespan.shutdown()
         except TimeoutError:
             log.error("The application did not close in time.")  # noqa: TRY400 - the trace is ours
+
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Closes the listening sockets, but takes what the kernel has accepted for us, which it would reset."""
+        waiting = [connection for sock in sockets for connection in _accepted(sock)]
+        for server in self.servers:
+            server.close()
+        for sock in sockets:
+            sock.close()
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._new_protocol, connection)
+
+    def _new_protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     async def _cancel_requests(self) -> None:
         open_requests = len(self.server_state.tasks)
@@ -144,12 +163,15 @@ class GatewayServer(Server):
             log.warning("Ending %d requests: the limit for finishing them has come.", open_requests)
         for task in list(self.server_state.tasks):
             task.cancel(SHUTTING_DOWN)
-        self.force_exit = False
-        if not await self._finished_within(self._periods.clean_up_s):
+        self._cancelled = True
+        if not await self._finished_within(self._shortened(self._periods.clean_up_s)):
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
             if self.server_state.tasks:
                 log.error("%d requests did not end when they were told to.", len(self.server_state.tasks))
+
+    def _shortened(self, limit_s: float) -> float:
+        return min(limit_s, FORCED_S) if self.force_exit else limit_s
 
     async def _finished_within(self, limit_s: float) -> bool:
         """Whether every request and connection has ended before the limit, or before SIGQUIT."""
@@ -157,10 +179,21 @@ class GatewayServer(Server):
         deadline = loop.time() + limit_s
         beats = 0
         while self.server_state.tasks or self.server_state.connections:
-            if self.force_exit or loop.time() >= deadline:
+            if (self.force_exit and not self._cancelled) or loop.time() >= deadline:
                 return False
             if beats % 20 == 0 and self.config.callback_notify is not None:
                 await self.config.callback_notify()
             beats += 1
             await asyncio.sleep(_POLL_S)
         return True
+
+
+def _accepted(sock: socket.socket) -> Iterator[socket.socket]:
+    """Connections that wait in the queue of a listening socket."""
+    while True:
+        try:
+            connection, _ = sock.accept()
+        except OSError:  # none left
+            return
+        connection.setblocking(False)
+        yield connection

@@ -48,13 +48,13 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Runs in the new process."""
-        faulthandler.enable()  # a worker killed for blocking its loop says where it stood
         super().init_process()
 
     def init_signals(self) -> None:
         """Ctrl-C reaches the whole process group; only the master acts on it."""
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        faulthandler.enable()  # a worker that gunicorn aborts for blocking its loop says where it stood
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self.app.signals_held_while_forking)
 
     def run(self) -> None:

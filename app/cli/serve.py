@@ -1,0 +1,158 @@
+"""``claude-wrapper [serve]``: brings up the gateway and stays until it is stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import click
+import msgspec
+
+from app.cli.announce import base_url, mode_in_words, ready_block
+from app.cli.errors import FAILED, MISUSED, CommandFailed
+from app.cli.instance import Instance, InstanceFacts, data_root
+from app.cli.options import SETTINGS, chosen_port, serve_options
+from app.cli.protection import ask_for_key, may_ask
+from app.cli.settings import load_settings
+from app.config import Config
+from app.observability.version import VERSION
+
+
+def serve(
+    bare_port: str | None,
+    no_interactive: bool,
+    health_monitoring: bool,
+    daemon: bool,
+    announce_fd: int | None,
+    **given: Any,
+) -> int:
+    """Run the gateway in the foreground; Ctrl-C stops it gracefully, a second Ctrl-C at once."""
+    config = settings_of_command(bare_port, no_interactive, health_monitoring, given)
+    if daemon:
+        from app.cli.start import start_in_background
+
+        return start_in_background(config, given)
+    return run_in_foreground(config, announce_fd)
+
+
+def settings_of_command(
+    bare_port: str | None, no_interactive: bool, health_monitoring: bool, given: dict[str, Any]
+) -> Config:
+    """The settings of ``serve`` and ``start``; asks for what may be asked.
+
+    Raises:
+        CommandFailed: a flag is not in this release.
+        SettingError: a setting is wrong.
+    """
+    if health_monitoring:
+        raise CommandFailed("--health-monitoring is not in this release yet.", status=MISUSED)
+    flags = {name: given[name] for name in SETTINGS} | {"port": chosen_port(bare_port, given["port"])}
+    config, _ = load_settings(os.environ, flags)
+    if may_ask(config, no_interactive=no_interactive):
+        config = msgspec.structs.replace(config, api_key=ask_for_key())
+    return config
+
+
+def run_in_foreground(config: Config, announce_fd: int | None = None) -> int:
+    """Everything from the port to the last line; returns the exit status.
+
+    Raises:
+        CommandFailed: it cannot start; the text says why.
+    """
+    from app.cli.simulator_process import SimulatorProcess
+    from app.cli.state_choice import choose_state
+    from workers.companions import Companions
+    from workers.gateway import run_gateway
+
+    root = data_root(config.data_dir, os.environ)
+    listener = _listen(config, root)
+    config = msgspec.structs.replace(config, port=listener.getsockname()[1])
+    instance = _claim(Instance(root, config.port))
+    companions = Companions()
+    simulator = None
+    try:
+        if config.mock:
+            simulator = SimulatorProcess()
+            companions.add("The simulator", simulator)
+        state = choose_state(config, instance, os.environ)
+        if state.server is not None:
+            companions.add("The embedded state server", state.server)
+        running = msgspec.structs.replace(config, redis_url=state.url)
+        if simulator is not None:
+            running = msgspec.structs.replace(
+                running, anthropic_base_url=simulator.base_url, anthropic_api_key="mock", anthropic_auth_token=""
+            )
+
+        def on_ready() -> None:
+            if simulator is not None and not simulator.is_answering():
+                _say("The simulator does not answer; requests will fail until it does.", None)
+            with suppress(OSError):
+                instance.tell(_facts(config, state.words))
+            _say(ready_block(config, state=state.words), announce_fd)
+
+        def on_stopping() -> None:
+            _say("\nStopping: requests in flight may finish. Ctrl-C again stops at once.", None)
+
+        status: int = run_gateway(running, listener, companions=companions, on_ready=on_ready, on_stopping=on_stopping)
+    finally:
+        companions.stop()
+        instance.release()
+    _say("Stopped." if status == 0 else "The gateway could not go on; the lines above say why.", None)
+    return 0 if status == 0 else FAILED
+
+
+def _listen(config: Config, root: Path) -> socket:
+    from workers.listener import CannotListen, bind
+
+    try:
+        return bind(config.host, config.port, shared=config.workers > 1)
+    except CannotListen as exc:
+        instance = Instance(root, config.port)
+        if exc.taken and instance.running_pid() is not None:
+            raise CommandFailed(instance.in_the_way()) from None
+        hint = f" Take another one: 'claude-wrapper --port {config.port + 1}'." if exc.taken else ""
+        raise CommandFailed(exc.message + hint) from None
+
+
+def _claim(instance: Instance) -> Instance:
+    """Without a directory it runs all the same (a container with a read-only root); only stop and status need it."""
+    with suppress(OSError):
+        instance.claim()
+    return instance
+
+
+def _facts(config: Config, state: str) -> InstanceFacts:
+    return InstanceFacts(
+        pid=os.getpid(),
+        version=VERSION,
+        url=base_url(config),
+        workers=config.workers,
+        started_at=time.time(),
+        stop_limit_s=config.drain_delay_s + config.graceful_timeout_s,
+        mode=mode_in_words(config),
+        state=state,
+    )
+
+
+def _say(text: str, announce_fd: int | None) -> None:
+    """To the user; nobody reading any more is no reason to stop."""
+    with suppress(OSError):
+        click.echo(text)
+        sys.stdout.flush()
+    if announce_fd is not None:
+        with suppress(OSError):
+            os.write(announce_fd, text.encode() + b"\n")
+            os.close(announce_fd)
+
+
+command = click.Command(
+    "serve",
+    callback=serve,
+    help=serve.__doc__,
+    params=[*serve_options(), click.Option(["--announce-fd"], type=int, hidden=True)],
+)
