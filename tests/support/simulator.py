@@ -76,7 +76,7 @@ def running_simulator(**settings: Any) -> Iterator[Simulator]:
     for name, value in settings.items():
         text = ",".join(value) if isinstance(value, (list, tuple)) else str(value)
         environ[f"CLAUDE_WRAPPER_SIMULATOR_{name.upper()}"] = text
-    command = [sys.executable, "-m", "workers.simulator", "--exit-with-parent"]
+    command = [sys.executable, "-m", "workers.simulator", "--parent-pid", str(os.getpid())]
     process = subprocess.Popen(command, cwd=_ROOT, env=environ, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -1,7 +1,7 @@
-"""``python -m workers.simulator --port P --ttft-ms N ...``: every setting is a flag. Prints the base URL once it
-listens.
+"""``python -m workers.simulator --port P --ttft-ms N ...``: every setting is a flag.
 
-The official command is ``claude-wrapper simulator``; this one needs nothing but the simulator and serves tests.
+It prints the base URL once it listens. The official command is ``claude-wrapper simulator``; this one needs nothing but
+the simulator, and serves tests.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
 from app.config import SettingError, resolve, settings_of
 from workers.simulator.server import run
@@ -23,9 +24,9 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0: a free one")
     parser.add_argument("--uds", help="unix socket to listen on instead")
-    parser.add_argument("--exit-with-parent", action="store_true", help="leave when the parent process is gone")
+    parser.add_argument("--parent-pid", type=int, help="leave when this process, which started it, is gone")
     for field, (help_, type_, default) in settings_of(SimulatorSettings).items():
-        switch = {"nargs": "?", "const": "true"} if type_ is bool else {}
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if type_ is bool else {}
         shown = "" if help_.secret else f" (default: {default})"
         parser.add_argument(f"--{field.replace('_', '-')}", help=(help_.text + shown).replace("%", "%%"), **switch)
     given = vars(parser.parse_args())
@@ -45,7 +46,8 @@ def main() -> None:
         host=given["host"],
         port=given["port"],
         uds=given["uds"],
-        exit_with_parent=given["exit_with_parent"],
+        exit_with_parent=given["parent_pid"] is not None,
+        parent_pid=given["parent_pid"],
         on_ready=ready,
     )
 

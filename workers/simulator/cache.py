@@ -59,7 +59,7 @@ class PromptCache:
             min_tokens: of the model.
             now_s: a clock that never goes back.
         """
-        marks = {index: piece.ttl for index, piece in enumerate(pieces) if piece.ttl}
+        marks: dict[int, str] = {index: piece.ttl for index, piece in enumerate(pieces) if piece.ttl}
         if request.cache_control is not None:
             last = next((i for i in range(len(pieces) - 1, -1, -1) if not pieces[i].is_thinking), None)
             if last is not None:
@@ -87,7 +87,7 @@ class PromptCache:
 
     def _write(
         self,
-        marks: dict[int, str | None],
+        marks: dict[int, str],
         digests: Sequence[bytes],
         totals: Sequence[int],
         read: int,
@@ -96,7 +96,7 @@ class PromptCache:
         written = {"5m": 0, "1h": 0}
         reached = read
         for index in sorted(marks):
-            ttl = marks[index] or "5m"
+            ttl = marks[index]
             if totals[index] > reached:
                 written[ttl] += totals[index] - reached
                 reached = totals[index]
@@ -123,8 +123,7 @@ def _prefixes(request: CountTokensRequest, pieces: Sequence[Piece], scope: bytes
             hasher.update(
                 _encode((request.thinking or None, request.tool_choice or None, request.output_config.format))
             )
-        hasher.update(len(piece.data).to_bytes(8, "big"))
-        hasher.update(piece.data)
+        hasher.update(len(piece.data).to_bytes(8, "big") + piece.data)
         total += piece.tokens
         digests.append(hasher.copy().digest())
         totals.append(total)

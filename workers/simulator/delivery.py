@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
@@ -43,8 +45,8 @@ class Reply(Struct, frozen=True, kw_only=True):
         parts: the body, in order of time.
         chunked: framed as chunks, else with the length of ``full_bytes``.
         full_bytes: the length that is announced.
-        ending: ``finish`` keeps the connection; ``close`` and ``reset`` break it after the last part; ``hang`` leaves it
-            open and silent.
+        ending: ``finish`` keeps the connection; ``close`` and ``reset`` break it after the last part; ``hang`` leaves
+            it open and silent.
         drop: not even a status goes out; the ending alone happens, at ``header_due_s``.
         header_due_s: when status and headers leave, at the earliest.
         separate: every part is a write of its own, a turn of the loop apart.
@@ -226,6 +228,9 @@ class Delivery:
         if self._timer is None:
             self._send()
 
+    def _is_paused(self) -> bool:
+        return self._paused
+
     def stop(self) -> None:
         """Nothing more is sent."""
         if self._timer is not None:
@@ -234,7 +239,7 @@ class Delivery:
 
     def _send(self) -> None:
         self._timer = None
-        if self._paused:
+        if self._is_paused():
             return
         parts = self._reply.parts
         horizon = self._loop.time() - self._started_s + _TOGETHER_S
@@ -252,7 +257,7 @@ class Delivery:
             if self._reply.separate:
                 break
         self._write(head, b"".join(ready))
-        if self._paused:
+        if self._is_paused():
             return
         if self._next >= len(parts):
             self._end()
@@ -297,9 +302,6 @@ class Delivery:
 
 def _reset_on_close(transport: asyncio.Transport) -> None:
     """Closing sends a reset instead of an orderly end."""
-    import socket
-    import struct
-
     found = transport.get_extra_info("socket")
     if found is not None:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

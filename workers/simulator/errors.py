@@ -1,6 +1,4 @@
-"""Errors in Anthropic's shape: ``{"type":"error","error":{"type","message"},"request_id"}``
-(spec/errors-and-headers.md).
-"""
+"""Errors in Anthropic's shape, ``{"type":"error","error":{"type","message","details"?},"request_id"}``."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ class ApiError(Exception):
     Args:
         status: HTTP status.
         message: ``error.message``, with the request path in front where one field is at fault.
-        type: ``error.type``; empty: the one that belongs to the status.
+        error_type: ``error.type``; empty: the one that belongs to the status.
         code: ``error.details.error_code``.
         headers: extra reply headers, such as ``retry-after``.
     """
@@ -54,14 +52,14 @@ class ApiError(Exception):
         status: int,
         message: str,
         *,
-        type: str = "",
+        error_type: str = "",
         code: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
-        self.type = type or TYPE_BY_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
+        self.type = error_type or TYPE_BY_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
         self.code = code
         self.headers: Mapping[str, str] = headers or {}
 

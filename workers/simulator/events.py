@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -52,14 +53,16 @@ def text_delta(index: int, text: str) -> bytes:
     return _delta(index, b'{"type":"text_delta","text":%b}' % encode(text))
 
 
-def events_of(message: MessageOut, delta_tokens: int, hidden_tokens: int) -> list[Event]:
+def events_of(message: MessageOut, delta_tokens: int) -> list[Event]:
     """The events of a message, in order.
 
     Args:
         message: complete.
         delta_tokens: tokens in one delta.
-        hidden_tokens: thinking that is counted but not shown; it passes before its signature.
     """
+    details = message.usage.output_tokens_details
+    # Thinking that is counted but not shown passes before its signature.
+    hidden_tokens = details.thinking_tokens if details is not None else 0
     events = [Event(_message_start(message), -1)]
     token = 0
     for index, block in enumerate(message.content):
@@ -135,34 +138,22 @@ def _delta(index: int, delta: bytes) -> bytes:
     )
 
 
-def _deltas(index: int, block: OutBlock, tokens: int) -> list[tuple[int, bytes, bool]]:
+def _deltas(index: int, block: OutBlock, tokens: int) -> Iterator[tuple[int, bytes, bool]]:
     """Deltas of a block as ``(tokens, event, is text)``."""
-    if isinstance(block, dict):
-        fields = block
-    elif isinstance(block, TextOut):
-        fields = {"text": block.text, "citations": block.citations}
-    elif isinstance(block, ThinkingOut):
-        fields = {"thinking": block.thinking, "signature": block.signature}
-    elif isinstance(block, (ToolUseOut, ServerToolUseOut)):
-        fields = {"input": block.input}
-    else:
-        return []
-    deltas: list[tuple[int, bytes, bool]] = []
+    fields = block if isinstance(block, dict) else msgspec.structs.asdict(block)
     for citation in fields.get("citations") or ():
-        deltas.append((0, _delta(index, b'{"type":"citations_delta","citation":%b}' % encode(citation)), False))
+        yield 0, _delta(index, b'{"type":"citations_delta","citation":%b}' % encode(citation)), False
     for part in split_tokens(fields.get("text", ""), tokens):
-        deltas.append((text_tokens(part), text_delta(index, part), True))
+        yield text_tokens(part), text_delta(index, part), True
     for part in split_tokens(fields.get("thinking", ""), tokens):
-        data = _delta(index, b'{"type":"thinking_delta","thinking":%b}' % encode(part))
-        deltas.append((text_tokens(part), data, False))
+        yield text_tokens(part), _delta(index, b'{"type":"thinking_delta","thinking":%b}' % encode(part)), False
     if "input" in fields:
-        deltas.append((0, _delta(index, b'{"type":"input_json_delta","partial_json":""}'), False))
-        text = encode(fields["input"]).decode()
-        for part in split_tokens(text, tokens) if text != "{}" else ():
-            data = _delta(index, b'{"type":"input_json_delta","partial_json":%b}' % encode(part))
-            deltas.append((text_tokens(part), data, False))
+        yield 0, _delta(index, b'{"type":"input_json_delta","partial_json":""}'), False
+        for part in split_tokens(encode(fields["input"]).decode(), tokens) if fields["input"] else ():
+            yield (
+                text_tokens(part),
+                _delta(index, b'{"type":"input_json_delta","partial_json":%b}' % encode(part)),
+                False,
+            )
     if "signature" in fields:
-        deltas.append(
-            (0, _delta(index, b'{"type":"signature_delta","signature":%b}' % encode(fields["signature"])), False)
-        )
-    return deltas
+        yield 0, _delta(index, b'{"type":"signature_delta","signature":%b}' % encode(fields["signature"])), False

@@ -151,9 +151,16 @@ class PrefixHash:
     def add(self, piece: Piece) -> None:
         """Goes past a piece; thinking leaves no trace, so that dropping some of it changes nothing."""
         if not piece.is_thinking:
-            self._hash.update(len(piece.data).to_bytes(8, "big"))
-            self._hash.update(piece.data)
+            self._hash.update(len(piece.data).to_bytes(8, "big") + piece.data)
 
     def digest(self) -> bytes:
         """Sixteen bytes for everything so far."""
         return self._hash.digest()
+
+
+def prefix_digest(pieces: Iterable[Piece]) -> bytes:
+    """``PrefixHash`` of a whole prompt."""
+    prefix = PrefixHash()
+    for piece in pieces:
+        prefix.add(piece)
+    return prefix.digest()

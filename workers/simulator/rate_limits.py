@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from typing import Final
 
 from workers.simulator.errors import ApiError
 from workers.simulator.settings import SimulatorSettings
+
+_LINES: Final = b"".join(
+    b"anthropic-ratelimit-%b-limit: %%d\r\n"
+    b"anthropic-ratelimit-%b-remaining: %%d\r\n"
+    b"anthropic-ratelimit-%b-reset: %%b\r\n" % (name, name, name)
+    for name in (b"requests", b"input-tokens", b"output-tokens", b"tokens")
+)
 
 
 class Bucket:
@@ -51,7 +59,7 @@ class RateLimits:
         )
         self._enforced = settings.enforce_rate_limits
         self._buckets: dict[str, tuple[Bucket, Bucket, Bucket]] = {}
-        self._resets: dict[int, str] = {}
+        self._resets: dict[int, bytes] = {}
 
     def clear(self) -> None:
         """Every bucket is full again."""
@@ -82,10 +90,12 @@ class RateLimits:
             left = bucket.left(now_s)
             if left < 1:
                 wait_s = max(1, math.ceil((1 - left) * 60 / limit))
+                shown = self.header_lines(credential, now_s, unix_s).decode().splitlines()
                 raise ApiError(
                     429,
-                    f"This request would exceed your organization's rate limit of {limit:,} {name.replace('-', ' ')} per minute.",
-                    headers={"retry-after": str(wait_s)} | dict(self.headers(credential, now_s, unix_s)),
+                    f"This request would exceed your organization's rate limit of {limit:,} {name.replace('-', ' ')}"
+                    " per minute.",
+                    headers={"retry-after": str(wait_s)} | dict(line.split(": ", 1) for line in shown),
                 )
 
     def used(self, credential: str, input_tokens: int, output_tokens: int, now_s: float) -> None:
@@ -95,32 +105,30 @@ class RateLimits:
         inputs.take(input_tokens, now_s)
         outputs.take(output_tokens, now_s)
 
-    def headers(self, credential: str, now_s: float, unix_s: float) -> list[tuple[str, str]]:
-        """``anthropic-ratelimit-*`` as they stand, the combined ``tokens`` ones included."""
-        shown: list[tuple[str, str]] = []
-        both_limit, both_left, both_full_s = 0, 0, 0.0
-        for (name, limit), bucket in zip(self._limits, self.of(credential, now_s), strict=True):
-            left = max(0, int(bucket.left(now_s)))
-            if name != "requests":
-                left = min(limit, round(left, -3))
-                both_limit, both_left = both_limit + limit, both_left + left
-                both_full_s = max(both_full_s, bucket.full_in_s())
-            shown += self._three(name, limit, left, unix_s + bucket.full_in_s())
-        return shown + self._three("tokens", both_limit, both_left, unix_s + both_full_s)
+    def header_lines(self, credential: str, now_s: float, unix_s: float) -> bytes:
+        """``anthropic-ratelimit-*`` as they stand, as header lines, the combined ``tokens`` ones included."""
+        requests, inputs, outputs = self.of(credential, now_s)
+        left_in = min(inputs.limit, _thousands(inputs.left(now_s)))
+        left_out = min(outputs.limit, _thousands(outputs.left(now_s)))
+        full_in_s, full_out_s = inputs.full_in_s(), outputs.full_in_s()
+        left = max(0, int(requests.left(now_s)))
+        return _LINES % (
+            *(requests.limit, left, self._time(unix_s + requests.full_in_s())),
+            *(inputs.limit, left_in, self._time(unix_s + full_in_s)),
+            *(outputs.limit, left_out, self._time(unix_s + full_out_s)),
+            *(inputs.limit + outputs.limit, left_in + left_out, self._time(unix_s + max(full_in_s, full_out_s))),
+        )
 
-    def _three(self, name: str, limit: int, left: int, reset_at: float) -> list[tuple[str, str]]:
-        start = f"anthropic-ratelimit-{name}"
-        return [
-            (f"{start}-limit", str(limit)),
-            (f"{start}-remaining", str(left)),
-            (f"{start}-reset", self._time(math.ceil(reset_at))),
-        ]
-
-    def _time(self, second: int) -> str:
-        """RFC 3339; formatted once per second."""
+    def _time(self, unix_s: float) -> bytes:
+        """RFC 3339, the second after; formatted once per second."""
+        second = math.ceil(unix_s)
         text = self._resets.get(second)
         if text is None:
             if len(self._resets) > 600:
                 self._resets.clear()
-            text = self._resets[second] = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            text = self._resets[second] = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
         return text
+
+
+def _thousands(tokens: float) -> int:
+    return max(0, round(tokens / 1000) * 1000)

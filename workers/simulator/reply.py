@@ -12,27 +12,27 @@ class Out(Struct, frozen=True, kw_only=True):
     """Base of everything that goes out."""
 
 
-class TextOut(Out, tag_field="type", tag="text", omit_defaults=True):
+class TextOut(Out, frozen=True, kw_only=True, tag_field="type", tag="text", omit_defaults=True):
     """Text, with citations where a web search was used."""
 
     text: str
     citations: list[dict[str, Any]] | None = None
 
 
-class ThinkingOut(Out, tag_field="type", tag="thinking"):
+class ThinkingOut(Out, frozen=True, kw_only=True, tag_field="type", tag="thinking"):
     """Thinking; ``thinking`` is empty where the display is ``omitted``."""
 
     thinking: str
     signature: str
 
 
-class RedactedThinkingOut(Out, tag_field="type", tag="redacted_thinking"):
+class RedactedThinkingOut(Out, frozen=True, kw_only=True, tag_field="type", tag="redacted_thinking"):
     """Thinking that nobody may read."""
 
     data: str
 
 
-class ToolUseOut(Out, tag_field="type", tag="tool_use"):
+class ToolUseOut(Out, frozen=True, kw_only=True, tag_field="type", tag="tool_use"):
     """A call of a client tool."""
 
     id: str
@@ -40,7 +40,7 @@ class ToolUseOut(Out, tag_field="type", tag="tool_use"):
     input: dict[str, Any]
 
 
-class ServerToolUseOut(Out, tag_field="type", tag="server_tool_use"):
+class ServerToolUseOut(Out, frozen=True, kw_only=True, tag_field="type", tag="server_tool_use"):
     """A call of a server tool."""
 
     id: str
@@ -48,7 +48,7 @@ class ServerToolUseOut(Out, tag_field="type", tag="server_tool_use"):
     input: dict[str, Any]
 
 
-class WebSearchResultOut(Out, tag_field="type", tag="web_search_tool_result"):
+class WebSearchResultOut(Out, frozen=True, kw_only=True, tag_field="type", tag="web_search_tool_result"):
     """What a web search found."""
 
     tool_use_id: str
@@ -60,27 +60,27 @@ OutBlock = (
 )
 
 
-class CacheCreation(Out):
+class CacheCreation(Out, frozen=True, kw_only=True):
     """Cache writes by time to live."""
 
     ephemeral_5m_input_tokens: int = 0
     ephemeral_1h_input_tokens: int = 0
 
 
-class OutputTokensDetails(Out):
+class OutputTokensDetails(Out, frozen=True, kw_only=True):
     """Part of the output tokens."""
 
     thinking_tokens: int = 0
 
 
-class ServerToolUsage(Out):
+class ServerToolUsage(Out, frozen=True, kw_only=True):
     """Calls of server tools."""
 
     web_search_requests: int = 0
     web_fetch_requests: int = 0
 
 
-class Usage(Out):
+class Usage(Out, frozen=True, kw_only=True):
     """``usage`` of a Message; ``input_tokens`` are those neither read from nor written to the cache."""
 
     input_tokens: int
@@ -112,7 +112,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     web_searches: int = 0
 
 
-class MessageOut(Out, tag_field="type", tag="message", omit_defaults=True):
+class MessageOut(Out, frozen=True, kw_only=True, tag_field="type", tag="message", omit_defaults=True):
     """The Message itself."""
 
     id: str

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct
 
-from workers.simulator.errors import ApiError
+from workers.simulator.errors import MESSAGE_BY_STATUS, ApiError
 from workers.simulator.settings import SimulatorSettings
 from workers.simulator.wire import CountTokensRequest, text_of
 
@@ -38,11 +38,12 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         status: answer with this error status.
         error_type, error_message, error_code: of the error; empty means what belongs to the status.
         retry_after, retry_after_ms, should_retry: reply headers of the error.
-        error_after_events: an error event in a stream after this many events (a plain request gets the status instead).
+        error_after_events: an error event in a stream after this many events (a plain request gets the status).
         cut_at_byte: the connection is closed after this many bytes; ``reset`` makes it a TCP reset.
         drop: the connection is closed instead of an answer.
         silent: nothing is ever answered. ``silent_after_events``, ``stall_at_byte``: nothing more from there on.
-        bytes_per_second, chunk_bytes: slow body; body in pieces of that many bytes, each a chunk and a write of its own.
+        bytes_per_second, chunk_bytes: slow body; body in pieces of that many bytes, each a chunk and a write of its
+            own.
         nonsense: a 200 that is not the protocol: an HTML page, plain text, JSON cut in half, nothing, a JSON list, an
             object of another kind.
         content_type: replaces that of the reply.
@@ -96,8 +97,6 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def error(self) -> ApiError:
         """The scripted error."""
-        from workers.simulator.errors import MESSAGE_BY_STATUS
-
         headers = {
             name: value
             for name, value in (
@@ -109,7 +108,7 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         }
         status = self.status or 529
         message = self.error_message or MESSAGE_BY_STATUS.get(status, "The simulator was told to fail.")
-        return ApiError(status, message, type=self.error_type, code=self.error_code, headers=headers)
+        return ApiError(status, message, error_type=self.error_type, code=self.error_code, headers=headers)
 
 
 _FIELDS: Final = frozenset(Script.__struct_fields__)
@@ -154,7 +153,8 @@ class ScriptBook:
     """Which script a request gets: defaults, the admin's scripts, and the counters behind ``times``."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
-        self._base = Script(**{name: getattr(settings, name) for name in _FIELDS & set(settings.__struct_fields__)})
+        self.default = Script(**{name: getattr(settings, name) for name in _FIELDS & set(settings.__struct_fields__)})
+        """The script of a request that says nothing."""
         self._admin: list[AdminScript] = []
         self._seen: OrderedDict[tuple[Any, ...], int] = OrderedDict()
 
@@ -189,7 +189,7 @@ class ScriptBook:
             times = fields.get("times", 0)
             if not times or self._count(fields, body) <= times:
                 merged |= fields
-        return msgspec.structs.replace(self._base, **merged) if merged else self._base
+        return msgspec.structs.replace(self.default, **merged) if merged else self.default
 
     def _of_request(
         self, headers: Iterable[tuple[str, str]], request: CountTokensRequest | None, body: bytes

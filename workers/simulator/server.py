@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ def run(
     port: int = 0,
     uds: str | None = None,
     exit_with_parent: bool = False,
+    parent_pid: int | None = None,
     on_ready: Callable[[str], None] | None = None,
     ready_fd: int | None = None,
 ) -> None:
@@ -41,13 +43,18 @@ def run(
         port: TCP port; 0 takes a free one.
         uds: path of a unix socket to listen on instead.
         exit_with_parent: leave when the process that started this one is gone.
+        parent_pid: its process id, so that it may even be gone before this function runs; None takes whoever it is now.
         on_ready: called with the base URL (``http://127.0.0.1:8123``, or ``unix:<path>``) once it listens.
         ready_fd: a file descriptor that gets the base URL and a newline once it listens, and is closed then.
 
     Raises:
         OSError: the address cannot be listened on.
     """
-    parent = os.getppid()
+    parent = os.getppid() if parent_pid is None else parent_pid
+    # Nothing a request makes is part of a cycle; without this the collector walks every request's objects.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
     if exit_with_parent:
         _die_with_parent()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -109,7 +116,7 @@ async def _until_stopped(stop: asyncio.Event, parent: int | None) -> None:
 
 
 def _die_with_parent() -> None:
-    """Asks Linux for SIGTERM at the parent's death; elsewhere, and for a parent already gone, the check in ``_serve`` acts.
+    """Asks Linux for SIGTERM at the parent's death; elsewhere, and for one gone by now, ``_until_stopped`` sees it.
 
     NOTE: Linux means the thread that started us; a parent that starts us from a thread must keep that thread.
     """

@@ -24,8 +24,9 @@ from workers.simulator.delivery import Part, Reply, plain_reply, stream_reply, w
 from workers.simulator.errors import ApiError
 from workers.simulator.events import Event, error_event, events_of
 from workers.simulator.journal import Entry, Journal
+from workers.simulator.lean import lean_message, read_lean
 from workers.simulator.models import load_models, min_cache_tokens, model_info
-from workers.simulator.prompt import Piece, PrefixHash, pieces_of, total_tokens
+from workers.simulator.prompt import Piece, pieces_of, total_tokens
 from workers.simulator.rate_limits import RateLimits
 from workers.simulator.reply import (
     Answer,
@@ -71,17 +72,6 @@ class Request(Struct):
         return token.strip() if scheme.lower() == "bearer" else ""
 
 
-class Loose(Struct):
-    """What is read of a body that does not validate, with validation off."""
-
-    model: str = "claude-opus-5-5"
-    stream: bool = False
-    max_tokens: int = 1024
-
-
-_LOOSE: Final = msgspec.json.Decoder(Loose)
-
-
 class Simulator:
     """The API's state (prompt cache, scripts, rate limits, journal) and its routes."""
 
@@ -121,8 +111,10 @@ class Simulator:
                 self._authenticate(request)
                 name = path.removeprefix("/v1/models/")
                 return _json_reply(model_info(name, self._model(name)), request_id)
-            case "GET" | "HEAD", "/":
+            case "GET", "/":
                 return _json_reply({"simulator": "claude-wrapper"}, request_id)
+            case "HEAD", "/":
+                return msgspec.structs.replace(_json_reply({"simulator": "claude-wrapper"}, request_id), parts=())
             case _, path if path.startswith("/_simulator/"):
                 return self._admin(request, request_id)
         if request.path in ("/v1/messages", "/v1/messages/count_tokens", "/v1/models"):
@@ -133,20 +125,24 @@ class Simulator:
 
     def _messages(self, request: Request, request_id: str) -> Reply:
         credential = self._authenticate(request)
-        try:
-            message_request: MessagesRequest | None = MESSAGES_DECODER.decode(request.body)
-            problem: Exception | None = None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            message_request, problem = None, error
         asked = [(name[12:], value) for name, value in request.headers.items() if name.startswith("x-simulator-")]
+        validate = self.settings.validate
+        if not validate and (short := self._lean(request, asked, request_id)) is not None:
+            return short
+        message_request: MessagesRequest | None = None
+        problem: Exception | None = None
+        try:
+            message_request = MESSAGES_DECODER.decode(request.body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            problem = error
         script = self.scripts.choose(asked, message_request, request.body)
         fault = self._fault(script, message_request, request_id)
         if fault is not None:
             return fault
-        if problem is not None or message_request is None:
-            if self.settings.validate:
+        if message_request is None:
+            if validate:
                 raise validation.shape_error(problem, request.body, MessagesRequest)
-            message_request = self._loosely(request.body)
+            message_request = read_lean(request.body).as_messages_request()
         if self.settings.error_rate and self._chance.random() < self.settings.error_rate:
             script = self._random_fault(script)
             fault = self._fault(script, message_request, request_id)
@@ -154,22 +150,20 @@ class Simulator:
                 return fault
         now_s, unix_s = time.monotonic(), time.time()
         self._limits.admit(credential, now_s, unix_s)
-        message, answer = self._message(message_request, request, credential, script, now_s)
+        message = self._message(message_request, request, credential, script, now_s)
         usage = message.usage
         self._limits.used(
             credential, usage.input_tokens + usage.cache_creation_input_tokens, usage.output_tokens, now_s
         )
-        shown = "".join(
-            f"{name}: {value}\r\n" for name, value in self._limits.headers(credential, now_s, unix_s)
-        ).encode()
+        shown = self._limits.header_lines(credential, now_s, unix_s)
         common = b"request-id: %b\r\n%b%b" % (request_id.encode(), _ORGANIZATION, shown)
         if message_request.stream:
-            return self._stream(message, answer, common, script, request_id, unix_s)
+            return self._stream(message, common, script, request_id, unix_s)
         return self._plain(message, common, script)
 
     def _message(
         self, message_request: MessagesRequest, request: Request, credential: str, script: Script, now_s: float
-    ) -> tuple[MessageOut, Answer]:
+    ) -> MessageOut:
         betas = request.betas()
         dropped: list[validation.Dropped] = []
         previous = validation.NO_BLOCK
@@ -189,9 +183,6 @@ class Simulator:
         pieces = [piece for piece in pieces if piece.path not in gone] if gone else pieces
         if self.settings.validate:
             validation.check_length(total_tokens(pieces), facts)
-        prefix = PrefixHash()
-        for piece in pieces:
-            prefix.add(piece)
         digest = hashlib.blake2b(
             encode(msgspec.structs.replace(message_request, stream=False)), digest_size=16
         ).digest()
@@ -204,7 +195,7 @@ class Simulator:
                 digest=digest,
                 signer=self._signer,
                 org=org,
-                prefix=prefix,
+                pieces=pieces,
                 previous=previous,
             ),
         )
@@ -215,7 +206,7 @@ class Simulator:
             min_tokens=min_cache_tokens(facts),
             now_s=now_s,
         )
-        message = MessageOut(
+        return MessageOut(
             id=f"msg_sim{digest.hex()[:22]}",
             role="assistant",
             model=message_request.model,
@@ -228,7 +219,6 @@ class Simulator:
             if BINDING_BETA in betas and facts.thinking
             else None,
         )
-        return message, answer
 
     def _plain(self, message: MessageOut, common: bytes, script: Script) -> Reply:
         body = encode(message)
@@ -239,15 +229,13 @@ class Simulator:
             kind = f"content-type: {script.content_type}\r\n".encode()
         return plain_reply(200, kind + common, body, script, message.usage.output_tokens)
 
-    def _stream(
-        self, message: MessageOut, answer: Answer, common: bytes, script: Script, request_id: str, unix_s: float
-    ) -> Reply:
+    def _stream(self, message: MessageOut, common: bytes, script: Script, request_id: str, unix_s: float) -> Reply:
         kind = _SSE_HEADERS
         if script.nonsense:
             body, kind = _nonsense(script.nonsense, encode(message))
             events = [Event(body, -1)] if body else []
         else:
-            events = events_of(message, script.delta_tokens, answer.thinking_tokens)
+            events = events_of(message, script.delta_tokens)
         if script.content_type:
             kind = f"content-type: {script.content_type}\r\n".encode()
         if 0 <= script.error_after_events < len(events):
@@ -261,12 +249,19 @@ class Simulator:
             ).encode()
         return stream_reply(kind + common, events, script, self._chance.getrandbits(32) if script.jitter_ms else 0)
 
-    def _loosely(self, body: bytes) -> MessagesRequest:
-        try:
-            loose = _LOOSE.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            loose = Loose()
-        return MessagesRequest(model=loose.model, messages=[], max_tokens=loose.max_tokens, stream=loose.stream)
+    def _lean(self, request: Request, asked: list[tuple[str, str]], request_id: str) -> Reply | None:
+        """The short way, with validation off; None for a request that needs the long one."""
+        if asked or self.settings.error_rate or self.scripts.admin_scripts() or b"[[sim:" in request.body:
+            return None
+        lean = read_lean(request.body)
+        if not lean.wants_text_only:
+            return None
+        script = self.scripts.default
+        message = lean_message(lean, request.body, script.output_tokens)
+        common = b"request-id: %b\r\n%b" % (request_id.encode(), _ORGANIZATION)
+        if lean.stream:
+            return self._stream(message, common, script, request_id, time.time())
+        return self._plain(message, common, script)
 
     # Faults
 

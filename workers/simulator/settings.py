@@ -1,5 +1,4 @@
-"""Settings of the simulator, on the machinery of ``app/config.py``: environment ``CLAUDE_WRAPPER_SIMULATOR_*`` and
-flags.
+"""Settings of the simulator, read like the gateway's: ``CLAUDE_WRAPPER_SIMULATOR_*`` and flags.
 
 Every field of the timing and fault kind is only the default of a reply; a script (``script.py``) may say otherwise.
 """

@@ -16,13 +16,13 @@ class Wire(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of everything that comes in: unknown fields are an error."""
 
 
-class CacheControl(Wire, tag_field="type", tag="ephemeral"):
+class CacheControl(Wire, frozen=True, tag_field="type", tag="ephemeral"):
     """A cache breakpoint."""
 
     ttl: Literal["5m", "1h"] = "5m"
 
 
-class TextBlock(Wire, tag_field="type", tag="text"):
+class TextBlock(Wire, frozen=True, tag_field="type", tag="text"):
     """Text."""
 
     text: str
@@ -30,32 +30,32 @@ class TextBlock(Wire, tag_field="type", tag="text"):
     citations: list[dict[str, Any]] | None = None
 
 
-class Base64Image(Wire, tag_field="type", tag="base64"):
+class Base64Image(Wire, frozen=True, tag_field="type", tag="base64"):
     """An image in the request."""
 
     media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
     data: str
 
 
-class UrlSource(Wire, tag_field="type", tag="url"):
+class UrlSource(Wire, frozen=True, tag_field="type", tag="url"):
     """Something Anthropic fetches."""
 
     url: str
 
 
-class FileSource(Wire, tag_field="type", tag="file"):
+class FileSource(Wire, frozen=True, tag_field="type", tag="file"):
     """Something uploaded before."""
 
     file_id: str
 
 
-class ImageTransformations(Wire):
+class ImageTransformations(Wire, frozen=True):
     """What to do with a large image."""
 
     oversized_image: Literal["downsize", "error"] = "downsize"
 
 
-class ImageBlock(Wire, tag_field="type", tag="image"):
+class ImageBlock(Wire, frozen=True, tag_field="type", tag="image"):
     """An image."""
 
     source: Base64Image | UrlSource | FileSource
@@ -63,33 +63,33 @@ class ImageBlock(Wire, tag_field="type", tag="image"):
     transformations: ImageTransformations | None = None
 
 
-class Base64Pdf(Wire, tag_field="type", tag="base64"):
+class Base64Pdf(Wire, frozen=True, tag_field="type", tag="base64"):
     """A PDF in the request."""
 
     media_type: Literal["application/pdf"]
     data: str
 
 
-class PlainText(Wire, tag_field="type", tag="text"):
+class PlainText(Wire, frozen=True, tag_field="type", tag="text"):
     """A text document."""
 
     media_type: Literal["text/plain"]
     data: str
 
 
-class ContentSource(Wire, tag_field="type", tag="content"):
+class ContentSource(Wire, frozen=True, tag_field="type", tag="content"):
     """A document made of blocks."""
 
     content: str | list[TextBlock | ImageBlock]
 
 
-class CitationsConfig(Wire):
+class CitationsConfig(Wire, frozen=True):
     """Whether citations are wanted."""
 
     enabled: bool = False
 
 
-class DocumentBlock(Wire, tag_field="type", tag="document"):
+class DocumentBlock(Wire, frozen=True, tag_field="type", tag="document"):
     """A document."""
 
     source: Base64Pdf | PlainText | ContentSource | UrlSource | FileSource
@@ -99,7 +99,7 @@ class DocumentBlock(Wire, tag_field="type", tag="document"):
     title: str | None = None
 
 
-class SearchResultBlock(Wire, tag_field="type", tag="search_result"):
+class SearchResultBlock(Wire, frozen=True, tag_field="type", tag="search_result"):
     """A search result the client brings."""
 
     content: list[TextBlock]
@@ -109,20 +109,20 @@ class SearchResultBlock(Wire, tag_field="type", tag="search_result"):
     citations: CitationsConfig | None = None
 
 
-class ThinkingBlock(Wire, tag_field="type", tag="thinking"):
+class ThinkingBlock(Wire, frozen=True, tag_field="type", tag="thinking"):
     """Thinking that is handed back."""
 
     thinking: str
     signature: str
 
 
-class RedactedThinkingBlock(Wire, tag_field="type", tag="redacted_thinking"):
+class RedactedThinkingBlock(Wire, frozen=True, tag_field="type", tag="redacted_thinking"):
     """Encrypted thinking that is handed back."""
 
     data: str
 
 
-class ToolUseBlock(Wire, tag_field="type", tag="tool_use"):
+class ToolUseBlock(Wire, frozen=True, tag_field="type", tag="tool_use"):
     """A call of a client tool."""
 
     id: str
@@ -133,14 +133,14 @@ class ToolUseBlock(Wire, tag_field="type", tag="tool_use"):
     toolset_name: str | None = None
 
 
-class ToolReferenceBlock(Wire, tag_field="type", tag="tool_reference"):
+class ToolReferenceBlock(Wire, frozen=True, tag_field="type", tag="tool_reference"):
     """A tool found by a tool search."""
 
     tool_name: str
     cache_control: CacheControl | None = None
 
 
-class BrowserStateBlock(Wire, tag_field="type", tag="browser_state"):
+class BrowserStateBlock(Wire, frozen=True, tag_field="type", tag="browser_state"):
     """State of a browser after a call of the browser toolset."""
 
     tabs: list[dict[str, Any]]
@@ -148,7 +148,7 @@ class BrowserStateBlock(Wire, tag_field="type", tag="browser_state"):
     state_changes: list[dict[str, Any]] | None = None
 
 
-class ToolResultBlock(Wire, tag_field="type", tag="tool_result"):
+class ToolResultBlock(Wire, frozen=True, tag_field="type", tag="tool_result"):
     """The result of a client tool."""
 
     tool_use_id: str
@@ -162,7 +162,7 @@ class ToolResultBlock(Wire, tag_field="type", tag="tool_result"):
     toolset_name: str | None = None
 
 
-class ServerToolUseBlock(Wire, tag_field="type", tag="server_tool_use"):
+class ServerToolUseBlock(Wire, frozen=True, tag_field="type", tag="server_tool_use"):
     """A call of a tool that Anthropic runs."""
 
     id: str
@@ -172,7 +172,7 @@ class ServerToolUseBlock(Wire, tag_field="type", tag="server_tool_use"):
     caller: dict[str, Any] | None = None
 
 
-class WebSearchResult(Wire, tag_field="type", tag="web_search_result"):
+class WebSearchResult(Wire, frozen=True, tag_field="type", tag="web_search_result"):
     """One hit of a web search."""
 
     url: str
@@ -181,13 +181,13 @@ class WebSearchResult(Wire, tag_field="type", tag="web_search_result"):
     page_age: str | None = None
 
 
-class WebSearchError(Wire, tag_field="type", tag="web_search_tool_result_error"):
+class WebSearchError(Wire, frozen=True, tag_field="type", tag="web_search_tool_result_error"):
     """A web search that failed."""
 
     error_code: str
 
 
-class WebSearchToolResultBlock(Wire, tag_field="type", tag="web_search_tool_result"):
+class WebSearchToolResultBlock(Wire, frozen=True, tag_field="type", tag="web_search_tool_result"):
     """The result of a web search."""
 
     tool_use_id: str
@@ -196,7 +196,7 @@ class WebSearchToolResultBlock(Wire, tag_field="type", tag="web_search_tool_resu
     caller: dict[str, Any] | None = None
 
 
-class _OpaqueResult(Wire):
+class _OpaqueResult(Wire, frozen=True):
     """The result of a server tool that the simulator does not have; kept as it is."""
 
     tool_use_id: str
@@ -205,29 +205,31 @@ class _OpaqueResult(Wire):
     caller: dict[str, Any] | None = None
 
 
-class WebFetchToolResultBlock(_OpaqueResult, tag_field="type", tag="web_fetch_tool_result"):
+class WebFetchToolResultBlock(_OpaqueResult, frozen=True, tag_field="type", tag="web_fetch_tool_result"):
     """The result of fetching a page."""
 
 
-class CodeExecutionToolResultBlock(_OpaqueResult, tag_field="type", tag="code_execution_tool_result"):
+class CodeExecutionToolResultBlock(_OpaqueResult, frozen=True, tag_field="type", tag="code_execution_tool_result"):
     """The result of running code."""
 
 
-class BashCodeExecutionToolResultBlock(_OpaqueResult, tag_field="type", tag="bash_code_execution_tool_result"):
+class BashCodeExecutionToolResultBlock(
+    _OpaqueResult, frozen=True, tag_field="type", tag="bash_code_execution_tool_result"
+):
     """The result of running a shell command."""
 
 
 class TextEditorCodeExecutionToolResultBlock(
-    _OpaqueResult, tag_field="type", tag="text_editor_code_execution_tool_result"
+    _OpaqueResult, frozen=True, tag_field="type", tag="text_editor_code_execution_tool_result"
 ):
     """The result of editing a file."""
 
 
-class ToolSearchToolResultBlock(_OpaqueResult, tag_field="type", tag="tool_search_tool_result"):
+class ToolSearchToolResultBlock(_OpaqueResult, frozen=True, tag_field="type", tag="tool_search_tool_result"):
     """The result of a tool search."""
 
 
-class ContainerUploadBlock(Wire, tag_field="type", tag="container_upload"):
+class ContainerUploadBlock(Wire, frozen=True, tag_field="type", tag="container_upload"):
     """A file for the code execution container."""
 
     file_id: str
@@ -254,14 +256,14 @@ Block = (
 )
 
 
-class Message(Wire):
+class Message(Wire, frozen=True):
     """One entry of ``messages``."""
 
     role: Literal["user", "assistant", "system"]
     content: str | list[Block]
 
 
-class Tool(Wire):
+class Tool(Wire, frozen=True):
     """A tool of any type: the fields of all types together (``validation/tools.py`` knows which belongs to which)."""
 
     type: str | None = None
@@ -291,43 +293,43 @@ class Tool(Wire):
         return self.type is None or self.type == "custom"
 
 
-class ToolChoiceAuto(Wire, tag_field="type", tag="auto"):
+class ToolChoiceAuto(Wire, frozen=True, tag_field="type", tag="auto"):
     """The model decides."""
 
     disable_parallel_tool_use: bool = False
 
 
-class ToolChoiceAny(Wire, tag_field="type", tag="any"):
+class ToolChoiceAny(Wire, frozen=True, tag_field="type", tag="any"):
     """Some tool must be called."""
 
     disable_parallel_tool_use: bool = False
 
 
-class ToolChoiceTool(Wire, tag_field="type", tag="tool"):
+class ToolChoiceTool(Wire, frozen=True, tag_field="type", tag="tool"):
     """This tool must be called."""
 
     name: str
     disable_parallel_tool_use: bool = False
 
 
-class ToolChoiceNone(Wire, tag_field="type", tag="none"):
+class ToolChoiceNone(Wire, frozen=True, tag_field="type", tag="none"):
     """No tool may be called."""
 
 
-class BlockBinding(Wire):
+class BlockBinding(Wire, frozen=True):
     """What happens to thinking that does not belong here (beta)."""
 
     prefix_mismatch_behavior: Literal["error", "drop_block"] | None = None
 
 
-class ThinkingAdaptive(Wire, tag_field="type", tag="adaptive"):
+class ThinkingAdaptive(Wire, frozen=True, tag_field="type", tag="adaptive"):
     """The model decides how much to think."""
 
     display: Literal["summarized", "omitted"] | None = None
     block_binding: BlockBinding | None = None
 
 
-class ThinkingEnabled(Wire, tag_field="type", tag="enabled"):
+class ThinkingEnabled(Wire, frozen=True, tag_field="type", tag="enabled"):
     """Thinking with a budget."""
 
     budget_tokens: int
@@ -335,34 +337,34 @@ class ThinkingEnabled(Wire, tag_field="type", tag="enabled"):
     block_binding: BlockBinding | None = None
 
 
-class ThinkingDisabled(Wire, tag_field="type", tag="disabled"):
+class ThinkingDisabled(Wire, frozen=True, tag_field="type", tag="disabled"):
     """No thinking."""
 
 
-class ThinkingBetweenTools(Wire, tag_field="type", tag="between_tools"):
+class ThinkingBetweenTools(Wire, frozen=True, tag_field="type", tag="between_tools"):
     """Thinking only after tool results."""
 
 
-class JsonFormat(Wire, tag_field="type", tag="json_schema"):
+class JsonFormat(Wire, frozen=True, tag_field="type", tag="json_schema"):
     """The answer is JSON of this schema."""
 
     schema: dict[str, Any]
 
 
-class OutputConfig(Wire):
+class OutputConfig(Wire, frozen=True):
     """Effort and form of the answer."""
 
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     format: JsonFormat | None = None
 
 
-class Metadata(Wire):
+class Metadata(Wire, frozen=True):
     """About the request."""
 
     user_id: str | None = None
 
 
-class CountTokensRequest(Wire):
+class CountTokensRequest(Wire, frozen=True):
     """Body of ``POST /v1/messages/count_tokens``, and the part of a Messages request that both have."""
 
     model: str
@@ -380,7 +382,7 @@ class CountTokensRequest(Wire):
     mcp_servers: Any = UNSET
 
 
-class MessagesRequest(CountTokensRequest, kw_only=True):
+class MessagesRequest(CountTokensRequest, frozen=True, kw_only=True):
     """Body of ``POST /v1/messages``."""
 
     max_tokens: int

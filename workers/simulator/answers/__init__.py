@@ -1,3 +1,1 @@
-"""What the simulated model says: text, tool calls, JSON of a schema, thinking, web searches. Pure and
-deterministic.
-"""
+"""What the simulated model says: text, tool calls, JSON, thinking, web searches. Pure and deterministic."""

@@ -8,6 +8,7 @@ meet them.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from workers.simulator.answers import text as texts
 from workers.simulator.answers import tool_calls, web_search
 from workers.simulator.answers.json_values import Sampler, Unsatisfiable
 from workers.simulator.models import shows_thinking
-from workers.simulator.prompt import PrefixHash, text_tokens
+from workers.simulator.prompt import Piece, prefix_digest, text_tokens
 from workers.simulator.reply import (
     Answer,
     OutBlock,
@@ -41,7 +42,6 @@ from workers.simulator.wire import (
     ThinkingEnabled,
     ToolResultBlock,
     blocks_of,
-    text_of,
 )
 
 _WANTS_JSON: Final = re.compile(r"\bvalid JSON object\b", re.IGNORECASE)
@@ -54,7 +54,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         facts: of the model; ``model`` is the id as it was asked for.
         script: of this request.
         digest: hash of the request.
-        signer, org, prefix, previous: for the signature of thinking, see ``signatures.Seal``.
+        signer, org, pieces, previous: for the signature of thinking, see ``signatures.Seal``.
     """
 
     model: str
@@ -63,7 +63,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
     signer: Signer
     org: bytes
-    prefix: PrefixHash
+    pieces: Sequence[Piece]
     previous: bytes
 
 
@@ -229,7 +229,7 @@ def _thinking(request: MessagesRequest, context: Context) -> tuple[list[OutBlock
         shown = texts.compose_thought(context.digest, tokens)
     if script.redacted:
         shown = ""
-    seal = Seal(facts.id, context.org, context.prefix.digest(), context.previous)
+    seal = Seal(facts.id, context.org, prefix_digest(context.pieces), context.previous)
     signature, _ = context.signer.sign(seal, shown)
     if script.redacted:
         return [RedactedThinkingOut(data=signature)], tokens
@@ -247,9 +247,3 @@ def out_tokens(block: OutBlock) -> int:
     if isinstance(block, WebSearchResultOut):
         return 0
     return 0
-
-
-def last_user_text(request: MessagesRequest) -> str:
-    """The text of the last user message."""
-    last = next((message for message in reversed(request.messages) if message.role == "user"), None)
-    return text_of(last.content) if last else ""

@@ -251,9 +251,9 @@ def _merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _matching(pattern: str, chance: random.Random) -> str:
-    """A string that a regular expression finds: literals, classes, groups, branches and repeats; anchors say nothing."""
+    """A string that a regular expression finds: literals, classes, groups, branches, repeats; anchors say nothing."""
     try:
-        text = "".join(_piece(op, argument, chance) for op, argument in sre_parse.parse(pattern))
+        text = "".join(_piece(part, chance) for part in sre_parse.parse(pattern))
         if re.search(pattern, text):
             return text
     except (re.error, TypeError, ValueError, KeyError):
@@ -261,7 +261,9 @@ def _matching(pattern: str, chance: random.Random) -> str:
     raise Unsatisfiable(f"pattern {pattern}")
 
 
-def _piece(op: Any, argument: Any, chance: random.Random) -> str:
+def _piece(part: tuple[Any, Any], chance: random.Random) -> str:
+    """Text for one part of a parsed pattern."""
+    op, argument = part
     if op is sre.LITERAL:
         return chr(argument)
     if op is sre.NOT_LITERAL:
@@ -273,11 +275,11 @@ def _piece(op: Any, argument: Any, chance: random.Random) -> str:
     if op in (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT):
         least, most, body = argument
         count = max(least, min(int(most), least + 2, 3))
-        return "".join(_piece(*part, chance) for _ in range(count) for part in body)
+        return "".join(_piece(inner, chance) for _ in range(count) for inner in body)
     if op is sre.SUBPATTERN:
-        return "".join(_piece(*part, chance) for part in argument[-1])
+        return "".join(_piece(inner, chance) for inner in argument[-1])
     if op is sre.BRANCH:
-        return "".join(_piece(*part, chance) for part in chance.choice(argument[1]))
+        return "".join(_piece(inner, chance) for inner in chance.choice(argument[1]))
     if op is sre.AT:
         return ""
     raise ValueError(str(op))

@@ -26,6 +26,8 @@ _THOUGHTS: Final = (
     "Check the wording once more before answering. ",
 )
 
+_SIZES: Final = tuple(text_tokens(sentence) for sentence in _SENTENCES)
+
 _SHORTEST: Final = 16
 _SPREAD: Final = 105
 
@@ -52,9 +54,8 @@ def compose_text(start: str, digest: bytes, tokens: int) -> str:
     size = text_tokens(start)
     index = digest[1]
     while size < wanted:
-        sentence = _SENTENCES[index % len(_SENTENCES)]
-        parts.append(sentence)
-        size += text_tokens(sentence)
+        parts.append(_SENTENCES[index % len(_SENTENCES)])
+        size += _SIZES[index % len(_SENTENCES)]
         index += 1
     text = " ".join(parts)
     return cut_to_tokens(text, tokens) if tokens else text

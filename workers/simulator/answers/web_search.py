@@ -46,10 +46,11 @@ def search_blocks(request: MessagesRequest, digest: bytes, pauses: int) -> tuple
     question = _question(request)
     done = pending_searches(request)
     answered = _answered(request)
-    blocks: list[OutBlock] = []
-    for search_id in done:
-        if search_id not in answered:
-            blocks.append(WebSearchResultOut(tool_use_id=search_id, content=_results(question)))
+    blocks: list[OutBlock] = [
+        WebSearchResultOut(tool_use_id=search_id, content=_results(question))
+        for search_id in done
+        if search_id not in answered
+    ]
     searches = 0
     if not done or len(done) < pauses:
         search_id = f"srvtoolu_sim{digest.hex()[:18]}"

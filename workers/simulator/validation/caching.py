@@ -29,8 +29,8 @@ def check_breakpoints(request: CountTokensRequest) -> None:
     for path, mark in marks:
         if mark.ttl == "1h" and short:
             raise Invalid(
-                "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks are"
-                " processed in the following order: `tools`, `system`, `messages`.",
+                "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks"
+                " are processed in the following order: `tools`, `system`, `messages`.",
                 f"{path}.ttl",
             )
         short = short or mark.ttl == "5m"

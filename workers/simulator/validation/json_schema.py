@@ -1,6 +1,4 @@
-"""Which JSON schemas structured outputs and strict tools accept (limits as the SDK's ``transform_schema`` knows
-them).
-"""
+"""Which JSON schemas structured outputs and strict tools accept; limits as the SDK's ``transform_schema`` has them."""
 
 from __future__ import annotations
 

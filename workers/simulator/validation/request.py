@@ -15,9 +15,15 @@ from workers.simulator.validation.parameters import check_output_config, check_p
 from workers.simulator.validation.thinking import check_thinking
 from workers.simulator.validation.tool_results import check_tool_results
 from workers.simulator.validation.tools import check_tools
-from workers.simulator.wire import BETA_FIELDS, BINDING_BETA, FAST_BETA, CountTokensRequest, MessagesRequest
+from workers.simulator.wire import (
+    BETA_FIELDS,
+    BINDING_BETA,
+    FAST_BETA,
+    CountTokensRequest,
+    MessagesRequest,
+    ThinkingAdaptive,
+)
 
-#: Requests with at most this many bytes cannot break the rules about sizes, which need another pass.
 _EXTRA = "Extra inputs are not permitted"
 
 
@@ -71,5 +77,5 @@ def _check_betas(request: CountTokensRequest, betas: Collection[str]) -> None:
         raise Invalid(_EXTRA, "speed")
     binding = getattr(request.thinking, "block_binding", None)
     if binding is not None and BINDING_BETA not in betas:
-        kind = type(request.thinking).__struct_config__.tag
+        kind = "adaptive" if isinstance(request.thinking, ThinkingAdaptive) else "enabled"
         raise Invalid(_EXTRA, f"thinking.{kind}.block_binding")

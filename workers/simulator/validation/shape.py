@@ -47,8 +47,8 @@ def shape_error(problem: Exception | None, body: bytes, request_type: type[Struc
     steps = list(_steps(found.group(1))) if found else []
     complaint = text[: found.start()] if found else text
     value = msgspec.json.decode(body)
-    path, kind, at = _walk(request_type, value, steps)
-    return Invalid(*_worded(complaint, path, kind, at))
+    path, kind, parent = _walk(request_type, value, steps)
+    return Invalid(*_worded(complaint, path, kind, parent))
 
 
 def _steps(path: str) -> Iterator[str | int | None]:
@@ -58,14 +58,16 @@ def _steps(path: str) -> Iterator[str | int | None]:
 
 
 def _walk(kind: Any, value: Any, steps: list[str | int | None]) -> tuple[list[str], Any, Any]:
-    """Anthropic's path along the steps, the type that is expected there and the value that stands there."""
+    """Anthropic's path along the steps, the type that is expected there, and that of the object around it."""
     path: list[str] = []
+    parent: Any = kind
     for step in steps:
         kind, tag = _member(kind, value)
         path += tag
         if step is None:
             break
         path.append(str(step))
+        parent = kind
         if isinstance(step, int):
             kind = (typing.get_args(kind) or (Any,))[0]
             value = value[step] if isinstance(value, list) and step < len(value) else None
@@ -73,7 +75,7 @@ def _walk(kind: Any, value: Any, steps: list[str | int | None]) -> tuple[list[st
             kind = typing.get_type_hints(kind).get(step, Any) if isinstance(kind, type) else Any
             value = value.get(step) if isinstance(value, dict) else None
     kind, tag = _member(kind, value)
-    return path + tag, kind, value
+    return path + tag, kind, parent
 
 
 def _member(kind: Any, value: Any) -> tuple[Any, list[str]]:
@@ -94,7 +96,7 @@ def _member(kind: Any, value: Any) -> tuple[Any, list[str]]:
     return (simple[0] if len(simple) == 1 else kind), []
 
 
-def _worded(complaint: str, path: list[str], kind: Any, value: Any) -> tuple[str, str]:
+def _worded(complaint: str, path: list[str], kind: Any, parent: Any) -> tuple[str, str]:
     """Message and path of a complaint of msgspec's."""
     where = ".".join(path)
     named = _FIELD.search(complaint)
@@ -104,7 +106,7 @@ def _worded(complaint: str, path: list[str], kind: Any, value: Any) -> tuple[str
     if complaint.startswith("Object contains unknown field"):
         return "Extra inputs are not permitted", f"{where}.{name}" if where else name
     if complaint.startswith("Invalid value") and path and path[-1] == "type":
-        return _bad_tag(path[:-1], kind, complaint)
+        return _bad_tag(complaint, parent), ".".join(path[:-1])
     if complaint.startswith("Invalid enum value"):
         return f"Input should be {_choices(kind)}", where
     if complaint.startswith("Expected"):
@@ -112,10 +114,20 @@ def _worded(complaint: str, path: list[str], kind: Any, value: Any) -> tuple[str
     return complaint, where
 
 
-def _bad_tag(path: list[str], kind: Any, complaint: str) -> tuple[str, str]:
-    del kind
-    value = complaint.partition("Invalid value ")[2]
-    return f"Input tag {value} found using 'type' does not match any of the expected tags", ".".join(path)
+def _bad_tag(complaint: str, union: Any) -> str:
+    """A ``type`` that no member of the union has."""
+    value = complaint.removeprefix("Invalid value ")
+    tags = [option.__struct_config__.tag for option in typing.get_args(union) if hasattr(option, "__struct_config__")]
+    # A union may be nested in an optional one, or be the items of a list.
+    if not tags:
+        tags = [
+            inner.__struct_config__.tag
+            for option in typing.get_args(union)
+            for inner in typing.get_args(option)
+            if hasattr(inner, "__struct_config__")
+        ]
+    expected = ", ".join(repr(tag) for tag in sorted(tags))
+    return f"Input tag {value} found using 'type' does not match any of the expected tags: {expected}"
 
 
 def _choices(kind: Any) -> str:

@@ -16,7 +16,7 @@ SDK.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -102,13 +102,13 @@ def check_thinking_blocks(
     return dropped, last_kept
 
 
-_MODIFIED = (
-    "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified. These blocks must remain"
-    " as they were in the original response."
+_MODIFIED: Final = (
+    "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified. These blocks must"
+    " remain as they were in the original response."
 )
-_MISMATCH = (
-    "This `thinking` block was created in a different conversation, or the messages before it have changed since. Send the"
-    " conversation as it was, or remove the block."
+_MISMATCH: Final = (
+    "This `thinking` block was created in a different conversation, or the messages before it have changed since. Send"
+    " the conversation as it was, or remove the block."
 )
 
 
@@ -117,8 +117,8 @@ def _seal(piece: Piece, signer: Signer, *, in_turn: bool) -> Seal:
     if isinstance(block, ThinkingBlock):
         seal, kind = signer.verify(block.signature, block.thinking), "thinking"
     else:
-        assert isinstance(block, RedactedThinkingBlock)
-        seal, kind = signer.verify(block.data, ""), "redacted_thinking"
+        data = block.data if isinstance(block, RedactedThinkingBlock) else ""
+        seal, kind = signer.verify(data, ""), "redacted_thinking"
     if seal is not None:
         return seal
     if in_turn and isinstance(block, ThinkingBlock) and signer.is_ours(block.signature):

@@ -13,6 +13,9 @@ _ID: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,200}")
 
 
+_Placed = list[tuple[int, int, Block]]
+
+
 def check_tool_results(request: CountTokensRequest) -> None:
     """Checks ids and pairing over the whole conversation; neighbouring messages of one role are one turn.
 
@@ -21,36 +24,32 @@ def check_tool_results(request: CountTokensRequest) -> None:
     """
     pending: dict[str, int] = {}
     every: set[str] = set()
-    for role, first, blocks in _turns(request):
+    for role, blocks in _turns(request):
         if role == "assistant":
             if pending:
                 raise _unanswered(pending)
             pending = _calls(blocks, every)
         else:
-            _check_answers(blocks, pending, first)
+            _check_answers(blocks, pending)
             pending = {}
     if pending:
         raise _unanswered(pending)
 
 
-_Placed = list[tuple[int, int, Block]]
-
-
-def _turns(request: CountTokensRequest) -> Iterator[tuple[str, int, _Placed]]:
-    """Role, first message and blocks of every turn; a system message is a turn of its own kind and ends nothing."""
+def _turns(request: CountTokensRequest) -> Iterator[tuple[str, _Placed]]:
+    """Role and blocks of every turn, with message and place of each; system messages end nothing."""
     role = ""
-    first = 0
     blocks: _Placed = []
     for index, message in enumerate(request.messages):
         if message.role == "system":
             continue
         if message.role != role:
             if blocks:
-                yield role, first, blocks
-            role, first, blocks = message.role, index, []
+                yield role, blocks
+            role, blocks = message.role, []
         blocks += [(index, number, block) for number, block in enumerate(blocks_of(message.content))]
     if blocks:
-        yield role, first, blocks
+        yield role, blocks
 
 
 def _calls(blocks: _Placed, every: set[str]) -> dict[str, int]:
@@ -71,7 +70,7 @@ def _calls(blocks: _Placed, every: set[str]) -> dict[str, int]:
     return calls
 
 
-def _check_answers(blocks: _Placed, pending: dict[str, int], first: int) -> None:
+def _check_answers(blocks: _Placed, pending: dict[str, int]) -> None:
     answered: set[str] = set()
     others = False
     for index, number, block in blocks:
@@ -95,14 +94,13 @@ def _check_answers(blocks: _Placed, pending: dict[str, int], first: int) -> None
         answered.add(name)
     missing = {name: at for name, at in pending.items() if name not in answered}
     if missing:
-        del first
         raise _unanswered(missing)
 
 
 def _unanswered(pending: dict[str, int]) -> Invalid:
     ids = ", ".join(pending)
     return Invalid(
-        f"`tool_use` ids were found without `tool_result` blocks immediately after: {ids}. Each `tool_use` block must have"
-        " a corresponding `tool_result` block in the next message.",
+        f"`tool_use` ids were found without `tool_result` blocks immediately after: {ids}. Each `tool_use` block must"
+        " have a corresponding `tool_result` block in the next message.",
         f"messages.{next(iter(pending.values()))}",
     )
