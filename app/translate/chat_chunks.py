@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.schemas.openai_chat_reply import ChatUsage, ChunkDelta
 from app.schemas import sse
+from app.schemas.openai_chat_reply import ChatUsage, ChunkDelta
 
 _encode = msgspec.json.encode
 

@@ -128,6 +128,7 @@ class _Answer:
         self._is_cut = finish_reason(last.stop_reason) == "length"
         self._texts: list[str] = []
         self._chars = 0
+        self._calls_before_text = 0
         self._annotations: list[Annotation] = []
         self._citations: list[Raw] = []
         self._thinking: list[str] = []
@@ -163,8 +164,12 @@ class _Answer:
 
     def _add_text(self, block: TextBlock) -> None:
         start = self._chars
+        if not start:
+            self._calls_before_text = len(self._calls)
         self._texts.append(block.text)
         self._chars += len(block.text)
+        if self._plan.structured_tool:
+            return  # arguments of a call have no citations
         annotations, others = split_citations(block.citations or (), start=start, end=self._chars)
         self._annotations += annotations
         self._citations += others
@@ -177,8 +182,9 @@ class _Answer:
     def _structure(self) -> None:
         """The text of the answer is the arguments of the forced tool's call."""
         name = self._plan.structured_tool
-        self._calls.insert(0, self._call(structured_call_id(self._id), name, "".join(self._texts)))
-        self._texts, self._annotations, self._citations = [], [], []
+        call = self._call(structured_call_id(self._id), name, "".join(self._texts))
+        self._calls.insert(self._calls_before_text, call)
+        self._texts = []
 
     def choice(self, index: int) -> Choice:
         """The choice at its place in the completion."""

@@ -48,10 +48,12 @@ class UpstreamEvents:
                 event = decode_event(data) if data else None
                 if event is None:
                     continue
-                if type(event) is not ContentBlockDelta or not self._begun:
-                    self._check_order(event, data)
+                if type(event) is ContentBlockDelta and self._begun:
+                    events.append(event)
+                    continue
+                self._check_order(event, data)
                 events.append(event)
-                if self.stopped:
+                if type(event) is MessageStop:
                     break
         except UpstreamError as error:
             self.error = error
