@@ -255,8 +255,8 @@ class ModelTable:
         shown = name if len(name) <= 80 else name[:80] + "..."
         return NotFound(
             f"The model {shown!r} does not exist. Use a Claude model id such as {self._models[0].id}, or a short name"
-            f" ({', '.join(self._lines)}); GET /v1/models lists the models. Other names work once the operator has configured them"
-            " (CLAUDE_WRAPPER_MODEL_ALIASES, or CLAUDE_WRAPPER_MODEL_PRESET=openai for OpenAI's names).",
+            f" ({', '.join(self._lines)}); GET /v1/models lists the models. The operator can configure further names"
+            " (CLAUDE_WRAPPER_MODEL_ALIASES, or CLAUDE_WRAPPER_MODEL_PRESET=openai for OpenAI's).",
             code="model_not_found",
             param="model",
         )

@@ -1,7 +1,8 @@
 """The request of ``POST /v1/messages`` as Anthropic defines it (anthropic 2.12): what translation builds and encodes.
 
 The structs are mutable on purpose: they are the work in progress of one translation (a cache marker goes onto the last
-block of a message once that is known) and are encoded right after. ``UNSET`` fields are left out. Types only.
+block of a message once that is known) and are encoded right after. ``UNSET`` fields are left out. They cannot form
+cycles, so the garbage collector need not look at them. Types only.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ class CacheControl(Struct, kw_only=True, gc=False):
     ttl: Literal["5m", "1h"] | UnsetType = UNSET
 
 
-class TextBlock(Struct, tag_field="type", tag="text"):
+class TextBlock(Struct, tag_field="type", tag="text", gc=False):
     """Text."""
 
     text: str
     cache_control: CacheControl | UnsetType = UNSET
 
 
-class Base64Source(Struct, tag_field="type", tag="base64"):
+class Base64Source(Struct, tag_field="type", tag="base64", gc=False):
     """Media by content; ``data`` is the JSON string of checked base64, which needs no escaping."""
 
     media_type: str
@@ -51,14 +52,14 @@ class FileSource(Struct, tag_field="type", tag="file", gc=False):
     file_id: str
 
 
-class ImageBlock(Struct, tag_field="type", tag="image"):
+class ImageBlock(Struct, tag_field="type", tag="image", gc=False):
     """An image."""
 
     source: Base64Source | URLSource
     cache_control: CacheControl | UnsetType = UNSET
 
 
-class DocumentBlock(Struct, tag_field="type", tag="document"):
+class DocumentBlock(Struct, tag_field="type", tag="document", gc=False):
     """A PDF or a text file."""
 
     source: Base64Source | TextSource | FileSource
@@ -79,7 +80,7 @@ class RedactedThinkingBlock(Struct, tag_field="type", tag="redacted_thinking", g
     data: str
 
 
-class ToolUseBlock(Struct, tag_field="type", tag="tool_use"):
+class ToolUseBlock(Struct, tag_field="type", tag="tool_use", gc=False):
     """A call the assistant made; ``input`` is a JSON object."""
 
     id: str
@@ -88,7 +89,7 @@ class ToolUseBlock(Struct, tag_field="type", tag="tool_use"):
     cache_control: CacheControl | UnsetType = UNSET
 
 
-class ToolResultBlock(Struct, tag_field="type", tag="tool_result"):
+class ToolResultBlock(Struct, tag_field="type", tag="tool_result", gc=False):
     """What a call returned."""
 
     tool_use_id: str
@@ -101,14 +102,14 @@ MarkableBlock = TextBlock | ImageBlock | DocumentBlock | ToolUseBlock | ToolResu
 Block = MarkableBlock | ThinkingBlock | RedactedThinkingBlock
 
 
-class Message(Struct):
+class Message(Struct, gc=False):
     """One turn."""
 
     role: Literal["user", "assistant", "system"]
     content: list[Block]
 
 
-class Tool(Struct, kw_only=True):
+class Tool(Struct, kw_only=True, gc=False):
     """A tool that the client runs."""
 
     name: str
@@ -127,7 +128,7 @@ class WebSearchLocation(Struct, tag_field="type", tag="approximate", gc=False):
     timezone: str | UnsetType = UNSET
 
 
-class WebSearchTool(Struct, tag_field="type", tag="web_search_20250305"):
+class WebSearchTool(Struct, tag_field="type", tag="web_search_20250305", gc=False):
     """Web search, run by Anthropic; the basic variant, which every model has."""
 
     name: str = "web_search"
@@ -135,7 +136,7 @@ class WebSearchTool(Struct, tag_field="type", tag="web_search_20250305"):
     user_location: WebSearchLocation | UnsetType = UNSET
 
 
-class ToolChoice(Struct):
+class ToolChoice(Struct, gc=False):
     """Which tool is called: ``auto``, ``any``, ``tool`` (with ``name``) or ``none``."""
 
     type: Literal["auto", "any", "tool", "none"]
@@ -149,7 +150,7 @@ class Metadata(Struct, gc=False):
     user_id: str
 
 
-class MessagesRequest(Struct, kw_only=True):
+class MessagesRequest(Struct, kw_only=True, gc=False):
     """The whole request."""
 
     model: str

@@ -28,18 +28,18 @@ class PromptCacheBreakpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ttl: Literal["30m", "12h"] | None = None
 
 
-class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", gc=False):
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
     cache_control: CacheControl | None = None
 
 
-class TextPart(_Part, frozen=True, tag="text"):
+class TextPart(_Part, frozen=True, tag="text", gc=False):
     """A part of text."""
 
     text: str
 
 
-class RefusalPart(_Part, frozen=True, tag="refusal"):
+class RefusalPart(_Part, frozen=True, tag="refusal", gc=False):
     """An earlier refusal of the assistant."""
 
     refusal: str
@@ -52,7 +52,7 @@ class ImageURL(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
-class ImagePart(_Part, frozen=True, tag="image_url"):
+class ImagePart(_Part, frozen=True, tag="image_url", gc=False):
     """An image; the bare string instead of the object is accepted too."""
 
     image_url: ImageURL | str
@@ -65,7 +65,7 @@ class InputAudio(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     format: str
 
 
-class AudioPart(_Part, frozen=True, tag="input_audio"):
+class AudioPart(_Part, frozen=True, tag="input_audio", gc=False):
     """A part of sound."""
 
     input_audio: InputAudio
@@ -79,7 +79,7 @@ class FileData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc
     filename: str | None = None
 
 
-class FilePart(_Part, frozen=True, tag="file"):
+class FilePart(_Part, frozen=True, tag="file", gc=False):
     """A file."""
 
     file: FileData
@@ -90,24 +90,24 @@ AssistantPart = TextPart | RefusalPart
 ToolPart = TextPart | ImagePart
 
 
-class _Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="role"):
+class _Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="role", gc=False):
     name: str | None = None
     cache_control: CacheControl | None = None
 
 
-class SystemMessage(_Message, frozen=True, tag="system"):
+class SystemMessage(_Message, frozen=True, tag="system", gc=False):
     """Instructions."""
 
     content: str | list[TextPart]
 
 
-class DeveloperMessage(_Message, frozen=True, tag="developer"):
+class DeveloperMessage(_Message, frozen=True, tag="developer", gc=False):
     """Instructions, by their newer name."""
 
     content: str | list[TextPart]
 
 
-class UserMessage(_Message, frozen=True, tag="user"):
+class UserMessage(_Message, frozen=True, tag="user", gc=False):
     """What the user says."""
 
     content: str | list[UserPart]
@@ -127,24 +127,26 @@ class CustomCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     input: str
 
 
-class _ToolCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type"):
+class _ToolCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", gc=False):
     id: str
     index: int | None = None
 
 
-class FunctionToolCall(_ToolCall, frozen=True, tag="function"):
+class FunctionToolCall(_ToolCall, frozen=True, tag="function", gc=False):
     """An earlier call of a function."""
 
     function: FunctionCall
 
 
-class CustomToolCall(_ToolCall, frozen=True, tag="custom"):
+class CustomToolCall(_ToolCall, frozen=True, tag="custom", gc=False):
     """An earlier call of a custom tool."""
 
     custom: CustomCall
 
 
-class ThinkingBlock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="thinking"):
+class ThinkingBlock(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="thinking", gc=False
+):
     """Claude's thinking, handed back; without its signature it cannot be replayed."""
 
     thinking: str = ""
@@ -152,7 +154,7 @@ class ThinkingBlock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class RedactedThinkingBlock(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="redacted_thinking"
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="redacted_thinking", gc=False
 ):
     """Encrypted thinking, handed back."""
 
@@ -172,7 +174,7 @@ class ReasoningDetail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     index: int | None = None
 
 
-class AssistantMessage(_Message, frozen=True, tag="assistant"):
+class AssistantMessage(_Message, frozen=True, tag="assistant", gc=False):
     """What the assistant said; the fields after ``function_call`` are what replies carry and clients echo."""
 
     content: str | list[AssistantPart] | None = None
@@ -189,7 +191,7 @@ class AssistantMessage(_Message, frozen=True, tag="assistant"):
     parsed: Raw | UnsetType = UNSET
 
 
-class ToolMessage(_Message, frozen=True, tag="tool"):
+class ToolMessage(_Message, frozen=True, tag="tool", gc=False):
     """The result of a tool call; images and ``is_error`` are extensions."""
 
     tool_call_id: str
@@ -197,7 +199,7 @@ class ToolMessage(_Message, frozen=True, tag="tool"):
     is_error: bool | None = None
 
 
-class FunctionMessage(_Message, frozen=True, tag="function"):
+class FunctionMessage(_Message, frozen=True, tag="function", gc=False):
     """The result of a legacy function call."""
 
     content: str | None = None
@@ -206,7 +208,7 @@ class FunctionMessage(_Message, frozen=True, tag="function"):
 Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage
 
 
-class FunctionDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FunctionDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A function; ``parameters`` is a JSON schema, forwarded as it is."""
 
     name: str
@@ -216,7 +218,9 @@ class FunctionDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_field
     cache_control: CacheControl | None = None
 
 
-class FunctionTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="function"):
+class FunctionTool(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="function", gc=False
+):
     """A function the model may call."""
 
     function: FunctionDefinition
@@ -230,17 +234,19 @@ class Grammar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=
     definition: str
 
 
-class TextFormat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
+class TextFormat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="text", gc=False):
     """Free text."""
 
 
-class GrammarFormat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="grammar"):
+class GrammarFormat(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="grammar", gc=False
+):
     """Text that follows a grammar."""
 
     grammar: Grammar
 
 
-class CustomDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CustomDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A custom tool: its input is text."""
 
     name: str
@@ -248,7 +254,9 @@ class CustomDefinition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     format: TextFormat | GrammarFormat | None = None
 
 
-class CustomTool(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="custom"):
+class CustomTool(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="custom", gc=False
+):
     """A custom tool the model may call."""
 
     custom: CustomDefinition
@@ -261,19 +269,23 @@ class ToolName(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc
     name: str
 
 
-class NamedFunction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="function"):
+class NamedFunction(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="function", gc=False
+):
     """Call this function."""
 
     function: ToolName
 
 
-class NamedCustom(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="custom"):
+class NamedCustom(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="custom", gc=False
+):
     """Call this custom tool."""
 
     custom: ToolName
 
 
-class AllowedToolsSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AllowedToolsSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The tools that may be called, and whether one must be."""
 
     mode: Literal["auto", "required"]
@@ -281,7 +293,7 @@ class AllowedToolsSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class AllowedTools(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="allowed_tools"
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="allowed_tools", gc=False
 ):
     """Call only tools of this set."""
 
@@ -291,7 +303,7 @@ class AllowedTools(
 ToolChoice = Literal["none", "auto", "required"] | NamedFunction | NamedCustom | AllowedTools
 
 
-class JSONSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JSONSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A named JSON schema."""
 
     name: str | None = None
@@ -300,18 +312,20 @@ class JSONSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     strict: bool | None = None
 
 
-class TextResponse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
+class TextResponse(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="text", gc=False
+):
     """Answer in text."""
 
 
 class JSONObjectResponse(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="json_object"
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="json_object", gc=False
 ):
     """Answer with some JSON object."""
 
 
 class JSONSchemaResponse(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="json_schema"
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="json_schema", gc=False
 ):
     """Answer with JSON that satisfies a schema."""
 
@@ -334,14 +348,14 @@ class ApproximateLocation(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     timezone: str | None = None
 
 
-class UserLocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class UserLocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Where the user is."""
 
     type: Literal["approximate"] = "approximate"
     approximate: ApproximateLocation
 
 
-class WebSearchOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WebSearchOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Let the model search the web."""
 
     search_context_size: Literal["low", "medium", "high"] | None = None
@@ -354,14 +368,14 @@ class ModerationMode(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mode: Literal["score", "block"]
 
 
-class ModerationPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModerationPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Moderation of the request and of the answer."""
 
     input: ModerationMode | None = None
     output: ModerationMode | None = None
 
 
-class Moderation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Moderation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """OpenAI's moderation."""
 
     model: str | None = None
@@ -375,7 +389,7 @@ class PromptCacheOptions(Struct, frozen=True, kw_only=True, forbid_unknown_field
     ttl: Literal["30m", "12h", "24h"] | None = None
 
 
-class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The whole request: OpenAI's fields, then the extensions of ``spec/chat-completions.md`` section 8."""
 
     model: str

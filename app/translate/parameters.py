@@ -195,9 +195,19 @@ def without_counterpart(request: openai.ChatRequest, notes: Notes) -> None:
     Raises:
         InvalidRequest: it would mislead to go on without the parameter.
     """
-    for name, reason in _NO_COUNTERPART:
-        if getattr(request, name):
-            notes.ignore(name, reason)
+    r = request
+    if (
+        r.logit_bias
+        or r.presence_penalty
+        or r.frequency_penalty
+        or r.logprobs
+        or r.top_logprobs
+        or r.store
+        or r.session_id
+    ):
+        for name, reason in _NO_COUNTERPART:
+            if getattr(request, name):
+                notes.ignore(name, reason)
     if request.seed is not None:
         notes.ignore("seed", "Claude does not sample deterministically")
     if is_given(request.prediction):

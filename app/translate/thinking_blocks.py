@@ -17,18 +17,19 @@ Thought = anthropic.ThinkingBlock | anthropic.RedactedThinkingBlock
 _UNSIGNED = "thinking without a signature cannot be replayed"
 
 
-def of_message(message: openai.AssistantMessage, path: str, notes: Notes) -> tuple[list[Thought], str]:
-    """The blocks of one assistant message, and the path of the field they came from."""
+def of_message(message: openai.AssistantMessage, index: int, notes: Notes) -> tuple[list[Thought], str]:
+    """The blocks of one assistant message, and the path of the field they came from; ``index`` is the message's."""
     if message.thinking_blocks:
-        here = f"{path}.thinking_blocks"
+        here = f"messages[{index}].thinking_blocks"
         return list(_from_blocks(message.thinking_blocks, here, notes)), here
-    here = f"{path}.reasoning_details"
     if message.reasoning_details:
+        here = f"messages[{index}].reasoning_details"
         return list(_from_details(message.reasoning_details, here, notes)), here
-    for name in ("reasoning_content", "reasoning"):
-        if getattr(message, name):
-            notes.ignore(f"{path}.{name}", _UNSIGNED)
-    return [], here
+    if message.reasoning_content:
+        notes.ignore(f"messages[{index}].reasoning_content", _UNSIGNED)
+    if message.reasoning:
+        notes.ignore(f"messages[{index}].reasoning", _UNSIGNED)
+    return [], ""
 
 
 def _from_blocks(

@@ -19,8 +19,9 @@ from app.schemas import openai_chat as openai
 from app.translate import json_schema
 from app.translate.notes import Notes
 from app.translate.prompt_caching import CacheMarkers
+from app.translate.raw import given_bytes
 from app.translate.settings import TranslationSettings
-from app.translate.turns import TOOL_NAME, bad_tool_name
+from app.translate.turns import bad_tool_name, is_tool_name
 
 #: Anthropic's bounds on strict schemas, of a whole request.
 MAX_STRICT_TOOLS: Final = 20
@@ -31,6 +32,7 @@ _NO_PARAMETERS: Final = Raw(b'{"type":"object","properties":{}}')
 _CUSTOM_INPUT: Final = Raw(
     b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}'
 )
+_OBJECT_STARTS: Final = (b'{"type":"object"', b'{"type": "object"')
 _MAX_SEARCHES: Final = {"low": 3, "medium": 5, "high": 10}
 
 
@@ -136,14 +138,14 @@ def _tools(
     strict = _StrictTools(facts, notes)
     translated = []
     for index, tool in enumerate(tools):
-        here = f"functions[{index}]" if legacy else f"tools[{index}]"
         if isinstance(tool, openai.FunctionTool):
-            function_path = here if legacy else f"{here}.function"
-            one = _function(tool.function, function_path, strict)
-            control, path = tool.cache_control or tool.function.cache_control, function_path
+            path = f"functions[{index}]" if legacy else f"tools[{index}].function"
+            one = _function(tool.function, path, strict)
+            control = tool.cache_control or tool.function.cache_control
         else:
-            one = _custom(tool.custom, f"{here}.custom", notes)
-            control, path = tool.cache_control, here
+            path = f"tools[{index}].custom"
+            one = _custom(tool.custom, path, notes)
+            control = tool.cache_control
         if control is not None:
             markers.mark_tool(control, one, path)
         translated.append(one)
@@ -151,7 +153,7 @@ def _tools(
 
 
 def _function(function: openai.FunctionDefinition, path: str, strict: _StrictTools) -> anthropic.Tool:
-    if not TOOL_NAME.fullmatch(function.name):
+    if not is_tool_name(function.name):
         raise bad_tool_name(f"{path}.name")
     schema = _input_schema(function.parameters, f"{path}.parameters")
     enforced = strict.schema_of(schema, path) if function.strict else None
@@ -196,7 +198,7 @@ class _StrictTools:
 
 
 def _custom(custom: openai.CustomDefinition, path: str, notes: Notes) -> anthropic.Tool:
-    if not TOOL_NAME.fullmatch(custom.name):
+    if not is_tool_name(custom.name):
         raise bad_tool_name(f"{path}.name")
     description = custom.description or ""
     if isinstance(custom.format, openai.GrammarFormat):
@@ -209,11 +211,11 @@ def _custom(custom: openai.CustomDefinition, path: str, notes: Notes) -> anthrop
 
 def _input_schema(parameters: Raw | UnsetType, path: str) -> Raw:
     """A schema to forward: an object's, with its type said."""
-    if parameters is UNSET:
+    schema = given_bytes(parameters)
+    if not schema:
         return _NO_PARAMETERS
-    schema = bytes(parameters)
-    if schema == b"null":
-        return _NO_PARAMETERS
+    if schema.startswith(_OBJECT_STARTS):
+        return Raw(schema)
     try:
         root = _ROOT.decode(schema)
     except msgspec.ValidationError:
@@ -227,7 +229,7 @@ def _input_schema(parameters: Raw | UnsetType, path: str) -> Raw:
         raise InvalidRequest(
             f"Invalid schema for '{path}': its type must be 'object'.", param=f"{path}.type", code="invalid_value"
         )
-    return parameters
+    return Raw(schema)
 
 
 def _web_search(options: openai.WebSearchOptions) -> anthropic.WebSearchTool:

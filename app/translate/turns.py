@@ -53,7 +53,7 @@ class Conversation(Struct):
 
 
 class _OpenCall(Struct):
-    """A call that waits for its result."""
+    """A call that waits for its result; ``id`` is Anthropic's."""
 
     id: str
     name: str
@@ -109,7 +109,8 @@ class TurnTranslator:
             )
         for index, message in enumerate(messages):
             _METHODS[type(message)](self, index, message)
-        self._close_results()
+        if self._open:
+            self._close_results()
         last = len(messages) - 1
         if self._emptied_index == last:
             raise InvalidRequest(
@@ -122,18 +123,15 @@ class TurnTranslator:
         )
 
     def _add_system(self, index: int, message: openai.SystemMessage | openai.DeveloperMessage) -> None:
-        path = f"messages[{index}]"
-        blocks: list[Any] = self._content.blocks(message.content, f"{path}.content")
-        self._common(message, blocks, path)
+        blocks = self._content_of(message, index)
         leading = not self._started or self._settings.later_system == "hoist"
         (self._system if leading else self._waiting).extend(blocks)
 
     def _add_user(self, index: int, message: openai.UserMessage) -> None:
         self._started = True
-        self._close_results()
-        path = f"messages[{index}]"
-        blocks: list[Any] = self._content.blocks(message.content, f"{path}.content")
-        self._common(message, blocks, path)
+        if self._open:
+            self._close_results()
+        blocks = self._content_of(message, index)
         if not blocks:
             self._emptied_index = index
             return
@@ -143,57 +141,72 @@ class TurnTranslator:
 
     def _add_assistant(self, index: int, message: openai.AssistantMessage) -> None:
         self._started = True
-        self._close_results()
-        path = f"messages[{index}]"
-        thought, reasoned_path = thinking_blocks.of_message(message, path, self._notes)
-        blocks: list[Any] = [*thought, *self._content.blocks(message.content, f"{path}.content")]
+        if self._open:
+            self._close_results()
+        blocks: list[Any] = self._content.blocks(message.content, index)
         if message.refusal and not message.refusal.isspace():
             blocks.append(anthropic.TextBlock(message.refusal))
-        self._has_reasoning_details |= bool(message.reasoning_details)
         if message.tool_calls or message.function_call is not None:
-            blocks.extend(self._calls(message, index, path))
-        self._common(message, blocks, path)
-        for name in ("audio", "annotations", "citations", "parsed"):
-            if is_given(getattr(message, name)):
-                self._notes.ignore(f"{path}.{name}", "Claude takes only the text of earlier answers")
-        if len(blocks) == len(thought):
-            if thought:
-                self._notes.ignore(reasoned_path, "thinking without an answer cannot be replayed")
+            blocks.extend(self._calls(message, index))
+        thought, thought_path = thinking_blocks.of_message(message, index, self._notes)
+        if thought:
+            if not blocks:
+                self._notes.ignore(thought_path, "thinking without an answer cannot be replayed")
+                return
+            blocks[:0] = thought
+        if message.name is not None or message.cache_control is not None:
+            self._common(message, blocks, index)
+        if not (message.audio is message.annotations is message.citations is message.parsed is UNSET):
+            self._report_echo(message, index)
+        if not blocks:
             return
-        self._place_waiting()
+        if self._waiting:
+            self._place_waiting()
         turn = anthropic.Message("assistant", blocks)
         self._messages.append(turn)
         if thought:
-            self._thinking.append((turn, reasoned_path))
+            self._thinking.append((turn, thought_path))
+            self._has_reasoning_details |= bool(message.reasoning_details)
 
-    def _calls(self, message: openai.AssistantMessage, index: int, path: str) -> list[anthropic.ToolUseBlock]:
+    def _report_echo(self, message: openai.AssistantMessage, index: int) -> None:
+        """What replies carry beside their text and clients send back."""
+        for name in ("audio", "annotations", "citations", "parsed"):
+            if is_given(getattr(message, name)):
+                self._notes.ignore(f"messages[{index}].{name}", "Claude takes only the text of earlier answers")
+
+    def _calls(self, message: openai.AssistantMessage, index: int) -> list[anthropic.ToolUseBlock]:
         blocks = []
         self._open_index = index
         for at, call in enumerate(message.tool_calls or ()):
-            here = f"{path}.tool_calls[{at}]"
+            input_: Raw | dict[str, Any]
             if isinstance(call, openai.FunctionToolCall):
-                name, input_ = call.function.name, self._arguments(call.function.arguments, f"{here}.arguments")
-                self._open_call(call.id, name, f"{here}.function.name", f"{here}.id")
+                name = call.function.name
+                input_ = self._arguments(call.function.arguments, index, f"tool_calls[{at}]")
             else:
                 name, input_ = call.custom.name, {"input": call.custom.input}
-                self._open_call(call.id, name, f"{here}.custom.name", f"{here}.id")
-            blocks.append(anthropic.ToolUseBlock(_clean_id(call.id), name, input_))
+            id_ = self._open_call(call.id, name, index, f"tool_calls[{at}]")
+            blocks.append(anthropic.ToolUseBlock(id_, name, input_))
         if message.function_call is not None:
-            function, id_ = message.function_call, f"fn_{index}"
-            input_ = self._arguments(function.arguments, f"{path}.function_call.arguments")
-            self._open_call(id_, function.name, f"{path}.function_call.name", path, is_legacy=True)
+            function = message.function_call
+            input_ = self._arguments(function.arguments, index, "function_call")
+            id_ = self._open_call(f"fn_{index}", function.name, index, "function_call", is_legacy=True)
             blocks.append(anthropic.ToolUseBlock(id_, function.name, input_))
         return blocks
 
-    def _open_call(self, id_: str, name: str, name_path: str, id_path: str, *, is_legacy: bool = False) -> None:
-        if not TOOL_NAME.fullmatch(name):
-            raise bad_tool_name(name_path)
+    def _open_call(self, id_: str, name: str, index: int, where: str, *, is_legacy: bool = False) -> str:
+        """Remembers a call that must be answered; returns its id as Anthropic takes it."""
+        if not is_tool_name(name):
+            raise bad_tool_name(f"messages[{index}].{where}")
         if not id_ or id_ in self._open:
-            raise InvalidRequest("Every tool call needs an id of its own.", param=id_path, code="invalid_value")
-        self._open[id_] = _OpenCall(id_, name, is_legacy)
+            raise InvalidRequest(
+                "Every tool call needs an id of its own.", param=f"messages[{index}].{where}.id", code="invalid_value"
+            )
+        clean = id_ if id_.isidentifier() and id_.isascii() else _BAD_ID_CHARACTER.sub("_", id_)
+        self._open[id_] = _OpenCall(clean, name, is_legacy)
         self._tool_names[name] = None
+        return clean
 
-    def _arguments(self, text: str, path: str) -> Raw | dict[str, Any]:
+    def _arguments(self, text: str, index: int, where: str) -> Raw | dict[str, Any]:
         """Arguments as a JSON object; ones the model got wrong are wrapped, so that the history stays readable."""
         if not text or text.isspace():
             return {}
@@ -201,55 +214,63 @@ class TurnTranslator:
         try:
             value = _ARGUMENTS.decode(encoded)
         except (msgspec.DecodeError, RecursionError):
-            self._notes.adjust(path, "wrapped", "the arguments are not valid JSON")
-            return {"_raw_arguments": text}
-        if isinstance(value, dict):
-            return Raw(encoded)
-        self._notes.adjust(path, "wrapped", "the arguments are not a JSON object")
-        return {"_value": Raw(encoded)}
+            wrapped: dict[str, Any] = {"_raw_arguments": text}
+            reason = "the arguments are not valid JSON"
+        else:
+            if isinstance(value, dict):
+                return Raw(encoded)
+            wrapped = {"_value": Raw(encoded)}
+            reason = "the arguments are not a JSON object"
+        self._notes.adjust(f"messages[{index}].{where}.arguments", "wrapped", reason)
+        return wrapped
 
     def _add_tool(self, index: int, message: openai.ToolMessage) -> None:
-        path = f"messages[{index}]"
         call = self._open.get(message.tool_call_id)
         if call is None or call.is_legacy:
             raise InvalidRequest(
                 "A message with role 'tool' must answer a tool call of the assistant message before it by its id.",
-                param=path,
+                param=f"messages[{index}]",
                 code="invalid_value",
             )
         content: Any = message.content
         if not isinstance(content, str):
-            content = self._content.blocks(content, f"{path}.content")
-        self._answer(call, content, path, is_error=bool(message.is_error), message=message)
+            content = self._content.blocks(content, index)
+        result = self._answer(call, content, index, is_error=bool(message.is_error))
+        if message.name is not None or message.cache_control is not None:
+            self._common(message, [result], index)
 
     def _add_function(self, index: int, message: openai.FunctionMessage) -> None:
-        path = f"messages[{index}]"
         waiting = (call for call in self._open.values() if call.is_legacy and call.name == message.name)
         call = next(waiting, None)
         if call is None:
             raise InvalidRequest(
                 "A message with role 'function' must answer the function_call of the assistant message before it.",
-                param=path,
+                param=f"messages[{index}]",
                 code="invalid_value",
             )
-        self._answer(call, message.content, path, is_error=False, message=msgspec.structs.replace(message, name=None))
+        result = self._answer(call, message.content, index, is_error=False)
+        if message.cache_control is not None:
+            self._markers.mark_last(message.cache_control, [result], f"messages[{index}]")
 
-    def _answer(
-        self,
-        call: _OpenCall,
-        content: Any,
-        path: str,
-        *,
-        is_error: bool,
-        message: openai.ToolMessage | openai.FunctionMessage,
-    ) -> None:
+    def _answer(self, call: _OpenCall, content: Any, index: int, *, is_error: bool) -> anthropic.ToolResultBlock:
         if call.result is not None:
-            raise InvalidRequest("This tool call was answered before.", param=path, code="invalid_value")
-        call.result = anthropic.ToolResultBlock(_clean_id(call.id), content or UNSET, is_error or UNSET)
-        self._common(message, [call.result], path)
+            raise InvalidRequest(
+                "This tool call was answered before.", param=f"messages[{index}]", code="invalid_value"
+            )
+        call.result = anthropic.ToolResultBlock(call.id, content or UNSET, is_error or UNSET)
+        return call.result
 
-    def _common(self, message: openai.Message, blocks: list[Any], path: str) -> None:
+    def _content_of(
+        self, message: openai.SystemMessage | openai.DeveloperMessage | openai.UserMessage, index: int
+    ) -> list[Any]:
+        blocks = self._content.blocks(message.content, index)
+        if message.name is not None or message.cache_control is not None:
+            self._common(message, blocks, index)
+        return blocks
+
+    def _common(self, message: openai.Message, blocks: list[Any], index: int) -> None:
         """What every message may carry: a name, which Claude has no place for, and a cache marker."""
+        path = f"messages[{index}]"
         if message.name is not None:
             self._notes.ignore(f"{path}.name", "Claude does not know names of participants")
         if message.cache_control is not None:
@@ -257,8 +278,6 @@ class TurnTranslator:
 
     def _close_results(self) -> None:
         """Ends a run of results: one user turn, in the order of the calls; every call must have its own."""
-        if not self._open:
-            return
         blocks: list[Any] = [call.result for call in self._open.values() if call.result is not None]
         if len(blocks) < len(self._open):
             missing = sum(call.result is None for call in self._open.values())
@@ -279,8 +298,7 @@ class TurnTranslator:
 
     def _place_waiting(self) -> None:
         """Later instructions find their place at the latest here: before an assistant turn, or at the end."""
-        if self._waiting:
-            system_turns.place(self._take_waiting(), self._messages, inline=self._facts.mid_conversation_system)
+        system_turns.place(self._take_waiting(), self._messages, inline=self._facts.mid_conversation_system)
 
     def _begin_with_user(self) -> None:
         """The first turn must be the user's."""
@@ -298,7 +316,8 @@ class TurnTranslator:
                 self._continue(last)
             else:
                 _strip_end(self._messages)
-        self._place_waiting()
+        if self._waiting:
+            self._place_waiting()
 
     def _continue(self, last: int) -> None:
         if self._settings.last_assistant == "error":
@@ -321,15 +340,16 @@ _METHODS: Final[dict[type[Any], Callable[[TurnTranslator, int, Any], None]]] = {
 }
 
 
+def is_tool_name(name: str) -> bool:
+    """Whether both APIs accept the name of a tool."""
+    return (name.isidentifier() and name.isascii() and len(name) <= 64) or TOOL_NAME.fullmatch(name) is not None
+
+
 def bad_tool_name(path: str) -> InvalidRequest:
     """The error for a name that neither API accepts."""
     return InvalidRequest(
         "A tool's name has 1 to 64 letters, digits, underscores and dashes.", param=path, code="invalid_value"
     )
-
-
-def _clean_id(id_: str) -> str:
-    return _BAD_ID_CHARACTER.sub("_", id_)
 
 
 def _strip_end(messages: list[anthropic.Message]) -> None:
