@@ -73,6 +73,8 @@ _REQUEST = (
     "and reported."
 )
 
+_CHUNK_USAGE = "In the last chunk, when `stream_options.include_usage` was set; null in the others then."
+
 _CHUNK: Json = {
     "type": "object",
     "description": "One event of a stream, as `data: {...}`. The stream ends with `data: [DONE]`; a failure after its "
@@ -98,11 +100,6 @@ _CHUNK: Json = {
                 },
             },
         },
-        "usage": {
-            "allOf": [{"$ref": f"{REF}ChatUsage"}],
-            "nullable": True,
-            "description": "In the last chunk when asked for; null in the others then.",
-        },
         "service_tier": {"type": "string"},
         "system_fingerprint": {"type": "string", "nullable": True},
     },
@@ -116,7 +113,10 @@ def chat_schemas() -> dict[str, Json]:
     requests["ChatRequestParam"] = {**request, "description": _REQUEST}
     replies = reply_schemas([ChatCompletion, ChunkDelta])
     replies["ChunkDelta"]["description"] = "What a chunk adds to the message of its choice."
-    return {**requests, **replies, "ChatCompletionChunk": _CHUNK}
+    # Only a schema in place can be nullable in OpenAPI 3.0, not a reference to one.
+    usage = {**replies["ChatUsage"], "nullable": True, "description": _CHUNK_USAGE}
+    chunk = {**_CHUNK, "properties": {**_CHUNK["properties"], "usage": usage}}
+    return {**requests, **replies, "ChatCompletionChunk": chunk}
 
 
 _STRICT = Parameter(

@@ -1,0 +1,195 @@
+"""The OpenAPI document is valid, complete and true."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema.exceptions import ValidationError
+from litestar import Litestar, get
+from litestar.routes import HTTPRoute
+from openapi_schema_validator import OAS30Validator
+from openapi_spec_validator import validate
+
+from app.api.middleware import GatewayApp
+from app.api.openapi import ERRORS, build_document
+from app.api.openapi_chat import REQUEST_FIELDS
+from app.api.routes import create_litestar
+from app.config import Config
+from app.schemas.openai_chat import ChatRequest
+from tests.support.asgi import call
+from tests.support.services import make_services
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+def document(*, protected: bool = False) -> dict[str, Any]:
+    services = make_services()
+    loaded: dict[str, Any] = json.loads(build_document(create_litestar(services), protected=protected))
+    return loaded
+
+
+DOCUMENT = document()
+
+
+def matches(name: str, value: Any) -> None:
+    """Validates a value against a schema of the document."""
+    OAS30Validator({"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}).validate(value)
+
+
+async def answer(path: str) -> Any:
+    services = make_services()
+    return (await call(GatewayApp(create_litestar(services), services), "GET", path)).json()
+
+
+@pytest.mark.parametrize("protected", [False, True])
+def test_the_document_is_valid(protected: bool) -> None:
+    validate(document(protected=protected))
+
+
+def test_every_route_and_method_is_documented_and_nothing_else() -> None:
+    routes = {
+        (route.path_format, method.lower())
+        for route in create_litestar(make_services()).routes
+        if isinstance(route, HTTPRoute)
+        for method in route.route_handler_map
+        if method != "OPTIONS"
+    }
+    assert {(path, method) for path, item in DOCUMENT["paths"].items() for method in item} == routes
+
+
+def test_a_route_without_a_document_is_refused() -> None:
+    @get("/secret")
+    async def secret() -> None:
+        return None
+
+    with pytest.raises(TypeError, match="not documented"):
+        build_document(Litestar([secret], openapi_config=None, logging_config=None), protected=False)
+
+
+def test_both_addresses_serve_the_same_document() -> None:
+    assert set(DOCUMENT["paths"]) >= {"/openapi.json", "/swagger.json"}
+
+
+async def test_the_served_document_is_the_built_one_and_stays() -> None:
+    services = make_services(config=Config(api_key="gateway-key-for-tests"))
+    app = GatewayApp(create_litestar(services), services)
+    first, second = await call(app, "GET", "/openapi.json"), await call(app, "GET", "/swagger.json")
+    assert first.body == second.body
+    assert first.headers["content-type"] == "application/json"
+    assert first.json()["security"] == [{"bearer": []}, {"apiKey": []}]
+
+
+def test_on_a_protected_gateway_only_what_is_open_needs_no_key() -> None:
+    paths = document(protected=True)["paths"]
+    open_paths = {
+        path for path, item in paths.items() for operation in item.values() if operation.get("security") == []
+    }
+    assert open_paths == {
+        "/",
+        "/docs",
+        "/docs/{file}",
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/openapi.json",
+        "/swagger.json",
+        "/v1/auth/status",
+    }
+    assert "401" in paths["/v1/models"]["get"]["responses"]
+    assert "401" not in paths["/health"]["get"]["responses"]
+
+
+def test_the_chat_route_names_every_error_that_it_may_answer() -> None:
+    responses = DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"]
+    expected = {"200", *(str(status) for status in ERRORS if status != 405)}
+    assert set(responses) == expected
+
+
+def test_every_error_has_the_one_shape_and_the_request_id() -> None:
+    for response in DOCUMENT["components"]["responses"].values():
+        assert response["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+        assert "x-request-id" in response["headers"]
+
+
+def test_every_code_that_is_named_is_one_that_the_gateway_knows() -> None:
+    source = "".join(path.read_text() for path in Path("app").rglob("*.py") if "openapi" not in path.name)
+    named = {code for text in ERRORS.values() for code in re.findall(r"`([a-z_]+)`", text)} - {"param", "allow"}
+    assert {code for code in named if f'"{code}"' not in source} == set()
+
+
+def test_the_stream_is_documented_as_server_sent_events() -> None:
+    content = DOCUMENT["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["content"]
+    assert set(content) == {"application/json", "text/event-stream"}
+
+
+def test_every_field_of_a_chat_request_is_described() -> None:
+    assert set(REQUEST_FIELDS) == set(ChatRequest.__struct_fields__)
+
+
+def test_operation_ids_are_unique() -> None:
+    ids = [operation["operationId"] for item in DOCUMENT["paths"].values() for operation in item.values()]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"),
+    [
+        ("/", "About"),
+        ("/health", "Health"),
+        ("/health/live", "Probe"),
+        ("/health/ready", "Probe"),
+        ("/health/detailed", "DetailedHealth"),
+        ("/v1/auth/status", "AuthStatus"),
+        ("/v1/models", "ModelList"),
+        ("/v1/models/opus", "Model"),
+        ("/v1/models/opus/capabilities", "ModelCapabilities"),
+        ("/v1/foo", "Error"),
+        ("/v1/models/gpt-4o", "Error"),
+    ],
+)
+async def test_replies_are_as_documented(path: str, schema: str) -> None:
+    matches(schema, await answer(path))
+
+
+def golden(name: str) -> Any:
+    return json.loads((GOLDEN / "spec" / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("spec/*_chat_request_*.json")), ids=lambda path: path.stem)
+def test_the_golden_requests_are_as_documented(path: Path) -> None:
+    matches("ChatRequestParam", {"model": "opus", **golden(path.stem)["in"]})
+
+
+def test_the_golden_reply_is_as_documented() -> None:
+    matches("ChatCompletion", golden("08_chat_response_thinking_tools")["out"])
+
+
+def test_the_golden_chunks_are_as_documented() -> None:
+    chunks = [chunk for chunk in golden("10_chat_stream_thinking_text_tools")["out"] if "object" in chunk]
+    assert chunks
+    for chunk in chunks:
+        matches("ChatCompletionChunk", chunk)
+
+
+def test_the_golden_errors_are_as_documented() -> None:
+    for case in golden("15_errors")["cases"]:
+        matches("Error", case["out"]["body"])
+        assert case["out"]["status"] in ERRORS
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model": "opus"},
+        {"model": 1, "messages": []},
+        {"model": "opus", "messages": [{"role": "user"}]},
+        {"model": "opus", "messages": [], "reasoning_effort": "very"},
+    ],
+)
+def test_the_schema_of_a_request_refuses_what_is_wrong(wrong: Any) -> None:
+    with pytest.raises(ValidationError):
+        matches("ChatRequestParam", wrong)
