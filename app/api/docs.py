@@ -125,8 +125,9 @@ async def docs_file(file: FromPath[str]) -> Response[bytes]:
     ),
 )
 async def openapi_json(request: Request[None, None, State]) -> Response[bytes]:
-    """The document of this gateway; made when it is first asked for."""
+    """The document of this gateway; made when it is first asked for, which takes some 50 ms, so beside the loop."""
     state = request.app.state
     if "openapi_document" not in state:
-        state.openapi_document = build_document(request.app, protected=bool(state.services.config.api_key))
+        protected = bool(state.services.config.api_key)
+        state.openapi_document = await asyncio.to_thread(build_document, request.app, protected=protected)
     return Response(state.openapi_document, media_type=MediaType.JSON)

@@ -144,7 +144,7 @@ def build_document(app: Litestar, *, protected: bool) -> bytes:
     Raises:
         TypeError: a handler has no document.
     """
-    operations = sorted(_operations(app), key=lambda entry: (_TAG_ORDER.index(entry[2].tag), len(entry[0]), entry[0]))
+    operations = sorted(_operations(app), key=lambda entry: (_TAG_ORDER.index(entry[2].tag), entry[0]))
     paths: dict[str, Json] = {}
     for path, method, doc in operations:
         paths.setdefault(path, {})[method] = _operation(doc, path, protected=protected)
@@ -235,7 +235,12 @@ def _operation(doc: OperationDoc, path: str, *, protected: bool) -> Json:
     if doc.request:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": REF + doc.request}}},
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": REF + doc.request},
+                    "examples": {name: {"value": value} for name, value in doc.examples.items()},
+                }
+            },
         }
     if protected and not doc.protected:
         operation["security"] = []

@@ -106,13 +106,62 @@ _CHUNK: Json = {
 }
 
 
+#: A piece of a tool call: the first has ``id``, ``type`` and the name, the others add to the arguments.
+_CHUNK_TOOL_CALLS: Json = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["index"],
+        "properties": {
+            "index": {"type": "integer", "description": "Which call of the message is added to."},
+            "id": {"type": "string"},
+            "type": {"type": "string", "enum": ["function", "custom"]},
+            "function": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "arguments": {"type": "string"}},
+            },
+            "custom": {"type": "object", "properties": {"name": {"type": "string"}, "input": {"type": "string"}}},
+        },
+    },
+}
+
+_EXAMPLES: dict[str, Json] = {
+    "plain": {"model": "sonnet", "messages": [{"role": "user", "content": "What is the capital of France?"}]},
+    "streamed": {
+        "model": "sonnet",
+        "messages": [{"role": "user", "content": "Tell me a short story."}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    },
+    "tools": {
+        "model": "sonnet",
+        "messages": [{"role": "user", "content": "What is the weather in Rome?"}],
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "get_weather",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"city": {"type": "string"}},
+                        "required": ["city"],
+                    },
+                },
+            }
+        ],
+    },
+}
+
+
 def chat_schemas() -> dict[str, Json]:
     """The schemas of the chat routes, by name. Requests end in ``Param``, as in OpenAI's own libraries."""
     requests = request_schemas([ChatRequest])
     request = describe(requests["ChatRequestParam"], REQUEST_FIELDS)
     requests["ChatRequestParam"] = {**request, "description": _REQUEST}
     replies = reply_schemas([ChatCompletion, ChunkDelta])
-    replies["ChunkDelta"]["description"] = "What a chunk adds to the message of its choice."
+    delta = replies["ChunkDelta"]
+    delta["description"] = "What a chunk adds to the message of its choice."
+    delta["properties"]["tool_calls"] = _CHUNK_TOOL_CALLS
     # Only a schema in place can be nullable in OpenAPI 3.0, not a reference to one.
     usage = {**replies["ChatUsage"], "nullable": True, "description": _CHUNK_USAGE}
     chunk = {**_CHUNK, "properties": {**_CHUNK["properties"], "usage": usage}}
@@ -140,6 +189,7 @@ CHAT_COMPLETIONS = operation(
     description="OpenAI's chat completions, answered by Claude. What of a request had no effect or was changed is "
     "named in `x-claude-wrapper-ignored-params` and `x-claude-wrapper-adjusted-params`.",
     request="ChatRequestParam",
+    examples=_EXAMPLES,
     parameters=(_STRICT, _THINKING),
     replies={200: ("The answer; with `stream: true` as server-sent events.", ChatCompletion)},
     streams="ChatCompletionChunk",
@@ -154,6 +204,7 @@ COMPATIBILITY = operation(
     description="Takes a chat request and says of each parameter whether it is mapped, adjusted, ignored or refused. "
     "Claude is not called.",
     request="ChatRequestParam",
+    examples=_EXAMPLES,
     parameters=(_THINKING,),
     replies={200: ("The report.", Compatibility)},
     errors=(400, 401, 404, 408, 413),

@@ -41,6 +41,7 @@ class OperationDoc(Struct, frozen=True, kw_only=True):
         errors: statuses of errors beyond ``COMMON_ERRORS``.
         parameters: path, query and header parameters.
         request: name of the schema of the request body.
+        examples: bodies of requests, by name.
         reply_headers: names of headers under ``components/headers``, on success.
         streams: the reply to ``stream: true``: name of the schema of one event.
         protected: the route needs the key of a protected gateway.
@@ -55,6 +56,7 @@ class OperationDoc(Struct, frozen=True, kw_only=True):
     errors: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     request: str = ""
+    examples: Mapping[str, Json] = {}
     reply_headers: tuple[str, ...] = ()
     streams: str = ""
     protected: bool = True

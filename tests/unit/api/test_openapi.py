@@ -181,6 +181,14 @@ def test_the_golden_errors_are_as_documented() -> None:
         assert case["out"]["status"] in ERRORS
 
 
+def test_the_examples_are_as_documented() -> None:
+    for item in DOCUMENT["paths"].values():
+        for operation in item.values():
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                for example in media["examples"].values():
+                    matches("ChatRequestParam", example["value"])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
