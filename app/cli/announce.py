@@ -54,7 +54,7 @@ def ready_block(config: Config, *, state: str) -> str:
         "docs": f"{url}/docs",
     }
     lines = [f"Claude Wrapper {VERSION} is ready.", ""]
-    lines += [f"  {name:<11}{value}" for name, value in facts.items()]
+    lines += [f"  {name:<12}{value}" for name, value in facts.items()]
     client_key = "not-needed" if is_open(config) else "<your API key>"
     lines += ["", f"  export OPENAI_BASE_URL={url}/v1", f"  export OPENAI_API_KEY={client_key}"]
     return "\n".join(lines + [f"\n{warning}" for warning in warnings(config)])

@@ -22,6 +22,9 @@ from app.cli.settings import load_settings
 from app.config import Config
 from app.observability.version import VERSION
 
+#: Ends what is written to ``--announce-fd``; its end of file would not do, because the workers hold it open, too.
+END_OF_ANNOUNCEMENT = b"\0"
+
 
 def serve(
     bare_port: str | None,
@@ -85,8 +88,13 @@ def run_in_foreground(config: Config, announce_fd: int | None = None) -> int:
         running = msgspec.structs.replace(config, redis_url=state.url)
         if simulator is not None:
             running = msgspec.structs.replace(
-                running, anthropic_base_url=simulator.base_url, anthropic_api_key="mock", anthropic_auth_token=""
+                running,
+                anthropic_base_url=simulator.base_url,
+                anthropic_api_key="mock",
+                anthropic_auth_token="",
+                upstream_proxy="",
             )
+            os.environ["no_proxy"] = "*"  # a proxy of the machine has no business between the two
 
         def on_ready() -> None:
             if simulator is not None and not simulator.is_answering():
@@ -146,7 +154,7 @@ def _say(text: str, announce_fd: int | None) -> None:
         sys.stdout.flush()
     if announce_fd is not None:
         with suppress(OSError):
-            os.write(announce_fd, text.encode() + b"\n")
+            os.write(announce_fd, text.encode() + END_OF_ANNOUNCEMENT)
             os.close(announce_fd)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from typing import Any
 
 import click
@@ -13,10 +11,8 @@ from app.cli.errors import CommandFailed
 from app.config import Config, known_variables, refuse_unknown, resolve, settings_of
 from workers.simulator.settings import SimulatorSettings
 
-_PARENT_POLL_S = 0.5
 
-
-def simulator(host: str, port: int, with_parent: int | None, **given: Any) -> None:
+def simulator(host: str, port: int, with_parent: bool, **given: Any) -> None:
     """Run the simulator of Anthropic's API in the foreground, on this machine only unless told otherwise.
 
     Point any Anthropic client at it with ANTHROPIC_BASE_URL; every key works that does not begin with 'invalid'.
@@ -25,20 +21,15 @@ def simulator(host: str, port: int, with_parent: int | None, **given: Any) -> No
 
     refuse_unknown(os.environ, known_variables(Config, SimulatorSettings))
     settings, _ = resolve(SimulatorSettings, os.environ, given)
-    if with_parent is not None:
-        threading.Thread(target=_leave_with, args=(with_parent,), daemon=True).start()
-    else:
-        click.echo(f"The simulator answers at http://{host}:{port}. Ctrl-C stops it.")
+
+    def on_ready(url: str) -> None:
+        if not with_parent:
+            click.echo(f"The simulator answers at {url}. Ctrl-C stops it.\n\n  export ANTHROPIC_BASE_URL={url}")
+
     try:
-        run(settings, host=host, port=port)
+        run(settings, host=host, port=port, exit_with_parent=with_parent, on_ready=on_ready)
     except OSError as exc:
         raise CommandFailed(f"The simulator cannot listen on {host}:{port}: {exc.strerror or exc}.") from None
-
-
-def _leave_with(parent_pid: int) -> None:
-    while os.getppid() == parent_pid:
-        time.sleep(_PARENT_POLL_S)
-    os._exit(0)
 
 
 def _options() -> list[click.Parameter]:
@@ -48,7 +39,7 @@ def _options() -> list[click.Parameter]:
             ["--host"], default="127.0.0.1", show_default=True, metavar="ADDRESS", help="address to listen on"
         ),
         click.Option(["-p", "--port"], type=click.IntRange(0, 65535), default=8100, show_default=True, metavar="PORT"),
-        click.Option(["--with-parent"], type=int, hidden=True),
+        click.Option(["--with-parent"], is_flag=True, hidden=True, help="end when the starting process does"),
     ]
     for field, (help_, type_, default) in settings_of(SimulatorSettings).items():
         name = "--" + field.replace("_", "-")

@@ -1,0 +1,76 @@
+"""``claude-wrapper doctor``: checks everything the gateway needs, and says what to do about each failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from app.cli.checks.finding import Finding, Outcome
+from app.cli.checks.gateway import check_gateway, check_port
+from app.cli.checks.python import check_packages, check_python
+from app.cli.checks.store import check_store
+from app.cli.checks.upstream import check_credential, check_upstream
+from app.cli.errors import FAILED
+from app.cli.instance import Instance, data_root
+from app.cli.options import SETTINGS, chosen_port, serve_options
+from app.cli.settings import load_settings
+from app.config import SettingError
+
+_MARKS = {Outcome.OK: "ok", Outcome.FAIL: "FAIL", Outcome.SKIP: "skip"}
+_COLOURS = {Outcome.OK: "green", Outcome.FAIL: "red", Outcome.SKIP: "yellow"}
+
+
+def doctor(bare_port: str | None, as_json: bool, **given: Any) -> int:
+    """Check Python, packages, Anthropic, Redis, the port and a running gateway; exit status 1 when a check fails.
+
+    Takes the options of 'serve', so that what is checked is what would run. Costs one request of a few tokens when a
+    gateway runs and is not a mock.
+    """
+    flags = {name: given[name] for name in SETTINGS} | {"port": chosen_port(bare_port, given["port"])}
+    findings = []
+    for finding in _examine(flags):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    failed = [finding for finding in findings if finding.outcome is Outcome.FAIL]
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2))
+    else:
+        click.echo(f"\n{len(failed)} of {len(findings)} checks failed." if failed else "\nNothing is wrong.")
+    return FAILED if failed else 0
+
+
+def _examine(flags: dict[str, Any]) -> Iterator[Finding]:
+    yield check_python()
+    yield check_packages()
+    try:
+        config, _ = load_settings(os.environ, flags)
+    except SettingError as exc:
+        yield Finding.fail("settings", str(exc), "Correct it; 'claude-wrapper config' lists every setting.")
+        return
+    yield Finding.ok("settings", "all accepted")
+    instance = Instance(data_root(config.data_dir, os.environ), config.port)
+    yield check_credential(config)
+    yield from check_upstream(config, os.environ)
+    yield from check_store(config, instance, os.environ)
+    yield check_port(config, instance)
+    yield check_gateway(config, instance)
+
+
+def _show(finding: Finding) -> None:
+    mark = click.style(_MARKS[finding.outcome].ljust(4), fg=_COLOURS[finding.outcome])
+    click.echo(f"{mark}  {finding.name:<20}{finding.detail}")
+    if finding.advice:
+        click.echo(f"{'':<26}-> {finding.advice}")
+
+
+command = click.Command(
+    "doctor",
+    callback=lambda no_interactive, health_monitoring, daemon, **rest: doctor(**rest),
+    help=doctor.__doc__,
+    params=[*serve_options(), click.Option(["--json", "as_json"], is_flag=True, help="as a JSON array")],
+)

@@ -1,0 +1,124 @@
+"""``claude-wrapper start``: the gateway in the background, with a PID file and a log; returns when it is ready."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from app.cli.again import own_command
+from app.cli.errors import CommandFailed
+from app.cli.instance import Instance, data_root
+from app.cli.options import SETTINGS, serve_options
+from app.cli.serve import END_OF_ANNOUNCEMENT, settings_of_command
+from app.config import Config
+
+#: State that takes longer than this to load is loaded in the background, too.
+_READY_WITHIN_S = 120.0
+
+
+def start(bare_port: str | None, no_interactive: bool, health_monitoring: bool, daemon: bool, **given: Any) -> int:
+    """Run the gateway in the background; 'status' and 'stop' find it by its port."""
+    del daemon  # it is what this command does
+    config = settings_of_command(bare_port, no_interactive, health_monitoring, given)
+    return start_in_background(config, given)
+
+
+def start_in_background(config: Config, given: dict[str, Any]) -> int:
+    """Starts ``serve`` in a session of its own and waits until it is ready.
+
+    Args:
+        config: the settings; the port and the key are taken from here.
+        given: the flags as they were typed, passed on.
+
+    Raises:
+        CommandFailed: it did not become ready; the text ends with what it said.
+    """
+    if config.port == 0:
+        config = msgspec.structs.replace(config, port=_free_port(config.host))
+    instance = Instance(data_root(config.data_dir, os.environ), config.port)
+    if instance.running_pid() is not None:
+        raise CommandFailed(instance.in_the_way())
+    try:
+        instance.prepare()
+        log = os.open(instance.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as exc:
+        raise CommandFailed(
+            f"A gateway in the background keeps its log in {instance.directory}: {exc.strerror}. "
+            "Set CLAUDE_WRAPPER_DATA_DIR to a directory that can be written."
+        ) from None
+    log_begins_at = os.fstat(log).st_size
+    reader, writer = os.pipe()
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        own_command("serve", *_flags(config, given), "--no-interactive", "--announce-fd", str(writer)),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=_environment(config),
+        pass_fds=[writer],
+        start_new_session=True,
+    )
+    os.close(writer)
+    os.close(log)
+    announcement = _announcement(reader, process)
+    if announcement is None:
+        raise CommandFailed(_what_went_wrong(instance.log_path, log_begins_at, process))
+    click.echo(announcement)
+    click.echo(f"\n  pid {process.pid}, log {instance.log_path}\n  stop it: claude-wrapper stop {config.port}")
+    return 0
+
+
+def _flags(config: Config, given: dict[str, Any]) -> list[str]:
+    """The flags again, but for the key, which ``ps`` would show."""
+    flags = ["--port", str(config.port)]
+    for name in SETTINGS:
+        value = given[name]
+        if value is None or name in ("port", "api_key"):
+            continue
+        flags += [f"--{name}"] if value == "true" else [f"--{name}", value]
+    return flags
+
+
+def _environment(config: Config) -> dict[str, str]:
+    return os.environ | ({"CLAUDE_WRAPPER_API_KEY": config.api_key} if config.api_key else {})
+
+
+def _announcement(reader: int, process: subprocess.Popen[bytes]) -> str | None:
+    """What the gateway says when it is ready; ``None`` when it ends before, or takes too long."""
+    deadline = time.monotonic() + _READY_WITHIN_S
+    text = b""
+    try:
+        while END_OF_ANNOUNCEMENT not in text:
+            readable, _, _ = select.select([reader], [], [], 0.2)
+            chunk = os.read(reader, 65536) if readable else None
+            if chunk == b"" or time.monotonic() > deadline or (chunk is None and process.poll() is not None):
+                return None
+            text += chunk or b""
+    finally:
+        os.close(reader)
+    return text.partition(END_OF_ANNOUNCEMENT)[0].decode()
+
+
+def _what_went_wrong(log_path: Path, log_begins_at: int, process: subprocess.Popen[bytes]) -> str:
+    said = log_path.read_bytes()[log_begins_at:].decode(errors="replace").strip().removeprefix("claude-wrapper: ")
+    try:
+        process.wait(1)
+    except subprocess.TimeoutExpired:
+        return f"The gateway is not ready after {_READY_WITHIN_S:g} s; it goes on starting. Its log: {log_path}\n{said}"
+    return f"The gateway did not start. Its log: {log_path}\n{said}"
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+command = click.Command("start", callback=start, help=start.__doc__, params=list(serve_options()))
