@@ -181,9 +181,9 @@ class Lane:
 
     # What the wire tells
 
-    def answered(self) -> None:
-        """At least one reply came in time."""
-        if self._breaker.failures_in_a_row:
+    def answered(self, wire: Wire) -> None:
+        """At least one reply came in time; those of a handshake prove nothing before its last one."""
+        if self._breaker.failures_in_a_row and wire is self._wire:
             self._breaker.success()
 
     def refused(self, wire: Wire, call: Pending, error: StateError) -> None:
@@ -203,7 +203,7 @@ class Lane:
             if isinstance(error, NotPrimary):
                 wire.close("it is a read-only replica")
         else:
-            self.answered()
+            self.answered(wire)
 
     def _send_whole(self, wire: Wire, call: Pending, script: ScriptWords) -> None:
         future, deadline, _, batch, index = call
@@ -228,8 +228,9 @@ class Lane:
     # Deadlines
 
     def _arm(self, delay_s: float) -> None:
+        """Looks again after ``delay_s``, and in any case before a call made from now on is due."""
         assert self._loop is not None  # noqa: S101 - a call has bound it
-        self._timer = self._loop.call_later(max(delay_s, 0.001), self._on_timer)
+        self._timer = self._loop.call_later(max(0.001, min(delay_s, self._timeout_s)), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

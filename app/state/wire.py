@@ -55,7 +55,7 @@ Pending: TypeAlias = tuple[asyncio.Future[Any], float, ScriptWords | None, Batch
 class WireOwner(Protocol):
     """Who is told what happens on a wire."""
 
-    def answered(self) -> None:
+    def answered(self, wire: Wire) -> None:
         """At least one call got its reply in time."""
         ...
 
@@ -157,7 +157,7 @@ class Wire(asyncio.Protocol):
         except hiredis.ProtocolError:
             self._out_of_step("a reply that is not the Redis protocol")
         if answered:
-            self._owner.answered()
+            self._owner.answered(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side or the network has ended it."""

@@ -7,6 +7,7 @@ and take effect at once, on open connections too:
 - ``cut_after_bytes``: a connection is reset once the server has sent this many bytes over it;
 - ``freeze()`` / ``thaw()``: nothing is handed on, and nothing is lost;
 - ``black_hole``: bytes vanish; connections are accepted and stay open;
+- ``dead_links``: the same for single connections, by the order in which they were accepted, from 1;
 - ``refuse()`` / ``accept()``: new connections are refused;
 - ``reset_all()``: every open connection is reset now.
 """
@@ -44,6 +45,7 @@ class FaultProxy:
         self.delay_s = 0.0
         self.cut_after_bytes: int | None = None
         self.black_hole = False
+        self.dead_links: set[int] = set()
         #: Connections accepted so far.
         self.accepted = 0
 
@@ -86,13 +88,13 @@ class FaultProxy:
         self._writers.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._forward(reader, writer)
+                await self._forward(self.accepted, reader, writer)
         finally:
             writer.transport.abort()
             self._writers.discard(writer)
             self._links.discard(task)
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         match self._target:
             case Path():
                 upstream_reader, upstream_writer = await asyncio.open_unix_connection(str(self._target))
@@ -100,8 +102,8 @@ class FaultProxy:
                 upstream_reader, upstream_writer = await asyncio.open_connection(host, port)
         try:
             pumps = {
-                asyncio.ensure_future(self._pump(reader, upstream_writer, None)),
-                asyncio.ensure_future(self._pump(upstream_reader, writer, writer)),
+                asyncio.ensure_future(self._pump(number, reader, upstream_writer, None)),
+                asyncio.ensure_future(self._pump(number, upstream_reader, writer, writer)),
             }
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -113,7 +115,11 @@ class FaultProxy:
             upstream_writer.transport.abort()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, downstream: asyncio.StreamWriter | None
+        self,
+        number: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        downstream: asyncio.StreamWriter | None,
     ) -> None:
         """One direction; ``downstream`` is the client's writer where bytes to the client are counted."""
         late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -127,7 +133,7 @@ class FaultProxy:
                     return
                 await asyncio.sleep(max(0.0, due_at - loop.time()))
                 await self._open.wait()
-                if self.black_hole:
+                if self.black_hole or number in self.dead_links:
                     continue
                 if downstream is not None and self.cut_after_bytes is not None:
                     room = self.cut_after_bytes - sent_bytes

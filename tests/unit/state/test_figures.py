@@ -1,0 +1,92 @@
+"""Figures of all workers, on the store in memory; expiry by a clock that is moved."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.state import connect, keys
+from app.state.connection import StateConnection
+from app.state.figures import WorkerFigures, publish, read_all, withdraw
+
+
+@pytest.fixture
+async def state() -> AsyncIterator[StateConnection]:
+    connection = connect("memory://")
+    yield connection
+    await connection.close()
+
+
+def figures(worker_id: str, **changed: object) -> WorkerFigures:
+    return WorkerFigures(
+        **{"worker_id": worker_id, "host": "host", "pid": 1, "started_at": 1.0, "version": "1.0"} | changed  # type: ignore[arg-type]
+    )
+
+
+async def test_what_is_published_is_read(state: StateConnection) -> None:
+    published = figures("a", requests=7, errors=1, in_flight=2, streams=1, requests_per_minute=0.5, rss_bytes=2**40)
+    await publish(state, published)
+    assert await read_all(state) == [published]
+
+
+async def test_nobody_published_means_nobody_there(state: StateConnection) -> None:
+    assert await read_all(state) == []
+
+
+async def test_workers_of_all_hosts_are_read_in_order(state: StateConnection) -> None:
+    workers = [
+        figures("a", host="one", started_at=2.0),
+        figures("b", host="one", started_at=3.0),
+        figures("c", host="two"),
+    ]
+    for worker in reversed(workers):
+        await publish(state, worker)
+    assert await read_all(state) == workers
+
+
+async def test_a_later_publication_replaces_the_earlier(state: StateConnection) -> None:
+    await publish(state, figures("a", requests=1))
+    await publish(state, figures("a", requests=2))
+    assert [worker.requests for worker in await read_all(state)] == [2]
+
+
+async def test_figures_that_have_expired_are_gone(state: StateConnection) -> None:
+    await publish(state, figures("a"))
+    await publish(state, figures("b"))
+    await state.call("DEL", keys.worker("a"))  # what expiry does
+    assert [worker.worker_id for worker in await read_all(state)] == ["b"]
+
+
+async def test_a_publication_drops_expired_workers_from_the_index(state: StateConnection) -> None:
+    await state.call("ZADD", keys.WORKERS, 1, "killed")
+    await publish(state, figures("a"))
+    assert await state.call("ZRANGE", keys.WORKERS, 0, -1) == [b"a"]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"not json", b"{}", b'{"worker_id": 1}', b"\xff\xfe"])
+async def test_unreadable_figures_count_as_absent(state: StateConnection, damaged: bytes) -> None:
+    await publish(state, figures("a"))
+    await publish(state, figures("b"))
+    await state.call("SET", keys.worker("a"), damaged, "EX", 60)
+    assert [worker.worker_id for worker in await read_all(state)] == ["b"]
+
+
+async def test_figures_of_a_newer_release_are_read_for_what_we_know(state: StateConnection) -> None:
+    await publish(state, figures("a"))
+    newer = b'{"worker_id":"a","host":"h","pid":1,"started_at":1.0,"version":"9","requests":3,"unheard_of":true}'
+    await state.call("SET", keys.worker("a"), newer, "EX", 60)
+    assert [worker.requests for worker in await read_all(state)] == [3]
+
+
+async def test_a_withdrawn_worker_is_gone_at_once(state: StateConnection) -> None:
+    await publish(state, figures("a"))
+    await withdraw(state, "a")
+    assert await read_all(state) == []
+    assert await state.call("ZCARD", keys.WORKERS) == 0
+
+
+async def test_nothing_is_kept_without_a_time_to_live(state: StateConnection) -> None:
+    await publish(state, figures("a"))
+    for key in (keys.worker("a"), keys.WORKERS):
+        assert 0 < await state.call("TTL", key) <= keys.WORKER_TTL_S
