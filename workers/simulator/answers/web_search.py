@@ -8,11 +8,13 @@ gets the result and, after N pauses, the end.
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from typing import Any, Final
 
 from workers.simulator.answers.tool_calls import asked_text
 from workers.simulator.reply import OutBlock, ServerToolUseOut, TextOut, WebSearchResultOut
 from workers.simulator.wire import (
+    Block,
     MessagesRequest,
     ServerToolUseBlock,
     ToolChoiceNone,
@@ -35,10 +37,13 @@ def is_wanted(request: MessagesRequest) -> bool:
 
 def pending_searches(request: MessagesRequest) -> list[str]:
     """Ids of the searches in the assistant turn that is sent back to be continued; the last may have no result yet."""
-    last = request.messages[-1]
-    if last.role != "assistant":
-        return []
-    return [block.id for block in blocks_of(last.content) if isinstance(block, ServerToolUseBlock)]
+    return [block.id for block in _sent_back(request) if isinstance(block, ServerToolUseBlock)]
+
+
+def _sent_back(request: MessagesRequest) -> list[Block]:
+    """The blocks of that turn: consecutive assistant messages are one turn, as for Anthropic."""
+    run = takewhile(lambda message: message.role == "assistant", reversed(request.messages))
+    return [block for message in reversed(list(run)) for block in blocks_of(message.content)]
 
 
 def search_blocks(request: MessagesRequest, digest: bytes, pauses: int) -> tuple[list[OutBlock], bool, int]:
@@ -63,11 +68,7 @@ def search_blocks(request: MessagesRequest, digest: bytes, pauses: int) -> tuple
 
 
 def _answered(request: MessagesRequest) -> set[str]:
-    return {
-        block.tool_use_id
-        for block in blocks_of(request.messages[-1].content)
-        if isinstance(block, WebSearchToolResultBlock)
-    }
+    return {block.tool_use_id for block in _sent_back(request) if isinstance(block, WebSearchToolResultBlock)}
 
 
 def _question(request: MessagesRequest) -> str:
