@@ -247,3 +247,32 @@ def test_replies_carry_rate_limits_as_openai_writes_them(client: OpenAI) -> None
         assert int(headers[f"x-ratelimit-limit-{kind}"]) >= int(headers[f"x-ratelimit-remaining-{kind}"]) > 0
         assert re.fullmatch(r"(\d+h)?(\d+m)?(\d+(\.\d+)?s)|\d+(\.\d+)?ms", headers[f"x-ratelimit-reset-{kind}"])
     assert headers["request-id"].startswith("req_")
+
+
+def test_a_prefilled_answer_is_continued_where_the_model_can(client: OpenAI, gateway: MockGateway, topic: str) -> None:
+    messages = [*ask(f"Greet {topic}."), {"role": "assistant", "content": "Dear "}]
+    raw = client.chat.completions.with_raw_response.create(model="claude-haiku-4-5", messages=messages)
+
+    (call,) = gateway.upstream_calls(topic)
+    assert [message["role"] for message in call["body"]["messages"]] == ["user", "assistant"]
+    assert raw.parse().choices[0].finish_reason == "stop"
+
+
+def test_a_prefilled_answer_is_told_to_go_on_where_the_model_cannot(client: OpenAI) -> None:
+    messages = [*ask("Greet me."), {"role": "assistant", "content": "Dear "}]
+    raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=messages)
+
+    assert "messages" in raw.headers["x-claude-wrapper-adjusted-params"]
+    assert raw.parse().choices[0].finish_reason == "stop"
+
+
+def test_an_answer_of_a_hundred_thousand_tokens_is_whole(client: OpenAI) -> None:
+    """More than 21,333 tokens run as a stream upstream, also for a client that wants them plain."""
+    completion = client.chat.completions.create(
+        model="claude-opus-4-8", messages=ask("[[sim: output_tokens=100000]] Write a book."), max_tokens=128_000
+    )
+
+    assert completion.choices[0].finish_reason == "stop"
+    assert completion.usage is not None
+    assert completion.usage.completion_tokens > 99_000
+    assert len((completion.choices[0].message.content or "").encode()) > 396_000

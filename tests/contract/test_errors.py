@@ -216,10 +216,7 @@ def test_a_wrong_key_is_not(protected: MockGateway, call: str, topic: str) -> No
 
 
 def test_no_key_is_not(protected: MockGateway) -> None:
-    with (
-        OpenAI(base_url=protected.url, api_key="unused", default_headers={"authorization": openai.Omit()}) as client,
-        pytest.raises(openai.AuthenticationError) as caught,
-    ):
-        client.chat.completions.create(model=MODEL, messages=ask("Hi"))
+    with protected_client(protected, "unused") as client, pytest.raises(openai.AuthenticationError) as caught:
+        client.chat.completions.create(model=MODEL, messages=ask("Hi"), extra_headers={"Authorization": openai.Omit()})
 
     assert caught.value.code == "invalid_api_key"

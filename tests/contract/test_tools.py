@@ -286,3 +286,63 @@ def test_a_legacy_function_call_is_streamed_as_one(client: OpenAI, topic: str) -
     assert "".join(delta.name or "" for delta in deltas) == "get_weather"
     assert "".join(delta.arguments or "" for delta in deltas) == plain.choices[0].message.function_call.arguments
     assert chunks[-1].choices[0].finish_reason == "function_call"
+
+
+# Tools that Anthropic runs, and choices among tools
+
+
+def test_a_web_search_is_cited(client: OpenAI, gateway: MockGateway, topic: str) -> None:
+    request: Any = {
+        "model": MODEL,
+        "messages": ask(f"Search the web for news on {topic}."),
+        "web_search_options": {"search_context_size": "low"},
+        "max_tokens": 4000,
+    }
+    plain = client.chat.completions.create(**request)
+    with client.chat.completions.create(**request, stream=True) as stream:
+        deltas = [chunk.choices[0].delta for chunk in stream]
+
+    message = plain.choices[0].message
+    assert message.annotations
+    for annotation in message.annotations:
+        citation = annotation.url_citation
+        assert citation.url.startswith("http")
+        assert citation.title
+        assert 0 <= citation.start_index < citation.end_index <= len(message.content or "")
+    streamed = [item for delta in deltas for item in (delta.model_extra or {}).get("annotations") or []]
+    assert [item["url_citation"]["url"] for item in streamed] == [
+        annotation.url_citation.url for annotation in message.annotations
+    ]
+    assert "".join(delta.content or "" for delta in deltas) == message.content
+    assert gateway.upstream_calls(topic)[0]["body"]["tools"][0]["name"] == "web_search"
+
+
+def test_a_turn_that_anthropic_pauses_is_continued(client: OpenAI, gateway: MockGateway, topic: str) -> None:
+    request: Any = {
+        "model": MODEL,
+        "messages": ask(f"Search the web for news on {topic}. [[sim: pause=2]]"),
+        "web_search_options": {},
+        "max_tokens": 4000,
+    }
+    plain = client.chat.completions.create(**request)
+    streamed = accumulated(client.chat.completions.create(**request, stream=True))
+
+    assert plain.choices[0].finish_reason == "stop"
+    assert plain.choices[0].message.content
+    assert streamed.choices[0].message.content == plain.choices[0].message.content
+    assert len(gateway.upstream_calls(topic)) == 6
+
+
+def test_allowed_tools_leave_the_list_as_it_is_and_are_named(client: OpenAI, gateway: MockGateway, topic: str) -> None:
+    choice: Any = {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "get_time"}}]},
+    }
+    raw = client.chat.completions.with_raw_response.create(
+        model=MODEL, messages=ask(f"Hello, {topic}."), tools=[WEATHER, CLOCK], tool_choice=choice
+    )
+
+    (call,) = gateway.upstream_calls(topic)
+    assert [tool["name"] for tool in call["body"]["tools"]] == ["get_weather", "get_time"]
+    assert "get_time" in json.dumps(call["body"]["messages"][-1])
+    assert "tool_choice" in raw.headers["x-claude-wrapper-adjusted-params"]
