@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import cast
 
 import aiohttp
-import httpx2
-from anthropic import APIConnectionError, AsyncAnthropic, AsyncStream, DefaultAioHttpClient, Omit
+from anthropic import APIConnectionError
 
 from app.domain.upstream import UpstreamReply, UpstreamRequest
 from app.errors import BadUpstreamReply, ShuttingDown, UpstreamTimeout
 from app.upstream.aiohttp_errors import READING_ERRORS, reading_error, sending_error
 from app.upstream.route import base_url, proxy_url, trusted_certificates
+from app.upstream.sdk_client import SdkClient
 from app.upstream.settings import LaneSettings, credential, no_credential
 from app.upstream.slots import Slots
-from app.upstream.transport import AiohttpTransport, OpenReply
+from app.upstream.transport import AiohttpTransport
 
 
 class SdkUpstream:
@@ -48,7 +47,7 @@ class SdkUpstream:
             idle_timeout_s=settings.idle_timeout_s,
             keepalive_s=settings.keepalive_s,
         )
-        self._client = _Client(url, key, token, transport) if key or token else None
+        self._client = SdkClient(url, key, token, transport) if key or token else None
         self._settings = settings
         self._slots = Slots(limit=settings.max_connections, wait_s=settings.pool_wait_s)
         self._closed = False
@@ -81,28 +80,11 @@ class SdkUpstream:
         if self._client is not None:
             await self._client.close()
 
-    async def _exchange(self, client: AsyncAnthropic, request: UpstreamRequest) -> aiohttp.ClientResponse:
+    async def _exchange(self, client: SdkClient, request: UpstreamRequest) -> aiohttp.ClientResponse:
         limit_s = self._settings.first_byte_timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                if request.method == "POST":
-                    response = await client.post(
-                        request.path,
-                        content=request.body,
-                        cast_to=httpx2.Response,
-                        # Also for plain calls: as a stream the reply comes unread, and is read within our bounds.
-                        stream=True,
-                        stream_cls=AsyncStream[object],
-                        options={"headers": request.headers},
-                    )
-                else:
-                    response = await client.get(
-                        request.path,
-                        cast_to=httpx2.Response,
-                        stream=True,
-                        stream_cls=AsyncStream[object],
-                        options={"headers": request.headers},
-                    )
+                reply = await client.call(request)
         except TimeoutError:
             late = f"Anthropic did not begin to answer within {limit_s:g} s."
             raise UpstreamTimeout(late, phase="first_byte") from None
@@ -111,7 +93,6 @@ class SdkUpstream:
                 raise ShuttingDown("This worker is shutting down; try again.", retry_after_s=1.0) from exc
             cause = exc.__cause__
             raise sending_error(cause, connect_timeout_s=self._settings.connect_timeout_s) from cause
-        reply = cast(OpenReply, response).reply
         if reply.status < 200:
             reply.close()
             raise BadUpstreamReply(f"Anthropic answered with status {reply.status}, which is no answer to a call.")
@@ -182,33 +163,3 @@ class SdkReply:
             self._reply.close()
             self._release()
             self._release = None
-
-
-class _Client(AsyncAnthropic):
-    """The package's client, that sends a fixed set of headers and reads none of its environment variables."""
-
-    def __init__(self, url: str, key: str, token: str, transport: httpx2.AsyncBaseTransport) -> None:
-        super().__init__(
-            # One of the two, and never neither: the package would look for others in the environment and on disk.
-            api_key=key or None,
-            auth_token=None if key else token,
-            webhook_key="",
-            base_url=url,
-            timeout=None,
-            max_retries=0,
-            open_telemetry=False,
-            http_client=DefaultAioHttpClient(transport=transport, trust_env=False, follow_redirects=False),
-        )
-        self._custom_headers = {}  # ANTHROPIC_CUSTOM_HEADERS, which is not a setting of the gateway
-        self._headers: dict[str, str | Omit] = {
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "content-type": "application/json",
-            "user-agent": self.user_agent,
-            **self.auth_headers,
-        }
-
-    @property
-    def default_headers(self) -> dict[str, str | Omit]:
-        """The headers of every call, made once."""
-        return self._headers

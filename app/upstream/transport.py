@@ -125,12 +125,11 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 await session.close()
 
     async def _exchange(self, session: aiohttp.ClientSession, request: httpx2.Request) -> aiohttp.ClientResponse:
-        body = request.content
+        body = await request.aread()
         return await session.request(
             request.method,
             str(request.url),
-            # Whatever the SDK says about this machine and itself; a raw call's part of it is not even true.
-            headers=[header for header in request.headers.multi_items() if not header[0].startswith("x-stainless-")],
+            headers=request.headers.multi_items(),
             data=(io.BytesIO(body) if len(body) > _LARGE_BODY_BYTES else body) if body else None,
             allow_redirects=False,  # a credential goes to no host but the configured one
         )

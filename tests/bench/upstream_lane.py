@@ -114,7 +114,7 @@ async def measure(port: int, options: argparse.Namespace) -> None:
         print(f"stream: {cpu / chunks * 1e6:.1f} us CPU per chunk, {chunks} chunks of {options.streams} streams")
     await lane.close()
     if profile:
-        pstats.Stats(profile).sort_stats("tottime").print_stats(45)
+        pstats.Stats(profile).sort_stats(options.sort).print_stats(45)
 
 
 def main() -> None:
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("--chunks", type=int, default=100)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--sort", default="tottime", help="order of the profile")
     parser.add_argument("--serve", action="store_true", help="be the server")
     options = parser.parse_args()
     if options.serve:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
 
 import pytest
@@ -123,6 +124,16 @@ async def test_nothing_of_the_environment_reaches_the_wire(open_lane, monkeypatc
         await (await open_lane(upstream.base_url).send(CALL)).read()
     assert seen[0].header("authorization") == "Bearer sk-test"
     assert seen[0].header("x-evil") is None
+
+
+async def test_no_prompt_and_no_credential_is_logged_at_any_level(open_lane, caplog):
+    caplog.set_level(logging.DEBUG)
+    secret = UpstreamRequest(path="/v1/messages", body=b'{"content":"the prompt"}', headers=CALL.headers)
+    async with raw_upstream(keep_answering) as upstream:
+        lane = open_lane(upstream.base_url, api_key="sk-secret")
+        await (await lane.send(secret)).read()
+    assert "the prompt" not in caplog.text
+    assert "sk-secret" not in caplog.text
 
 
 @pytest.mark.parametrize("status", [200, 201, 400, 401, 404, 429, 500, 529])
