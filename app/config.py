@@ -50,8 +50,8 @@ class Help(Struct, frozen=True):
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0, le=86400)]
-SecondsOrZero = Annotated[float, Meta(ge=0, le=86400)]
+Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds")]
+SecondsOrZero = Annotated[float, Meta(ge=0, le=86400, description="a number of seconds")]
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -88,7 +88,9 @@ class Config(Struct, frozen=True, kw_only=True):
     write_timeout_s: Annotated[Seconds, Help("a client that takes nothing for this long is disconnected")] = 60.0
     stream_keepalive_s: Annotated[Seconds, Help("silence on a stream before a ': ping' comment is sent")] = 15.0
     graceful_timeout_s: Annotated[
-        float, Meta(ge=1, le=86400), Help("at SIGTERM, requests in flight get this long to finish")
+        float,
+        Meta(ge=1, le=86400, description="a number of seconds"),
+        Help("at SIGTERM, requests in flight get this long to finish"),
     ] = 300.0
     drain_delay_s: Annotated[SecondsOrZero, Help("at SIGTERM, go on accepting this long while not ready")] = 0.0
     cors_origins: Annotated[tuple[str, ...], Help("browser origins allowed by CORS, or *", kind="list")] = ()
@@ -277,17 +279,21 @@ def accepts(help_: Help, type_: Any) -> str:
         return "true or false"
     else:
         base = type_.__origin__ if typing.get_origin(type_) is Annotated else type_
-        words = {int: "a whole number", float: "a number of seconds"}.get(base, "text")
+        words = {int: "a whole number", float: "a number"}.get(base, "text")
     bounds = next((meta for meta in getattr(type_, "__metadata__", ()) if isinstance(meta, Meta)), None)
-    return words + (_bounds_in_words(bounds) if bounds else "")
+    if bounds is None:
+        return words
+    return (bounds.description or words) + _bounds_in_words(bounds)
 
 
 def _bounds_in_words(bounds: Meta) -> str:
     if bounds.gt is not None:
-        words = f" above {bounds.gt:g}"
-        return words + (f" and up to {bounds.le:g}" if bounds.le is not None else "")
+        words = f" above {bounds.gt:.15g}"
+        return words + (f" and up to {bounds.le:.15g}" if bounds.le is not None else "")
     if bounds.ge is not None:
-        return f" from {bounds.ge:g} to {bounds.le:g}" if bounds.le is not None else f" of at least {bounds.ge:g}"
+        return (
+            f" from {bounds.ge:.15g} to {bounds.le:.15g}" if bounds.le is not None else f" of at least {bounds.ge:.15g}"
+        )
     return ""
 
 
