@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from litestar.enums import ScopeType
@@ -20,8 +20,8 @@ from app.api.auth import authenticate, digest, is_open
 from app.api.cors import Cors, Headers
 from app.api.errors import cause_of, send_error, unexpected
 from app.api.request_ids import RequestIds
-from app.domain.auth import ANONYMOUS
-from app.errors import ClientDisconnected, GatewayError, Overloaded, ShuttingDown
+from app.domain.auth import ANONYMOUS, Caller
+from app.errors import ClientDisconnected, GatewayError, Overloaded, ShuttingDown, Unauthenticated
 from app.gateway.services import Services
 from app.observability.process import ProcessFigures
 from app.observability.record import RequestRecord
@@ -30,6 +30,9 @@ logger = logging.getLogger("app.request")
 
 #: Routes of probes: answered also at the bound of requests in flight, and left out of the figures.
 HEALTH_PREFIX = "/health"
+
+_AT_THE_BOUND = "This gateway is at its limit of concurrent requests; please try again."
+_STOPPING = "This gateway worker is shutting down; please try again."
 
 
 class GatewayApp:
@@ -76,78 +79,58 @@ class GatewayApp:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        await self._http(scope, receive, send)
-
-    async def _http(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        record = RequestRecord(self._ids.keep_or_new(headers.get(b"x-request-id")), scope["method"], scope["path"])
-        length = headers.get(b"content-length", b"")
-        record.bytes_in = int(length) if length.isdigit() and len(length) < 20 else 0
+        method, path = scope["method"], scope["path"]
+        record = RequestRecord(self._ids.keep_or_new(headers.get(b"x-request-id")), method, path)
         state = scope.setdefault("state", {})
         state["request_id"] = record.request_id
         state["record"] = record
-        exchange = _Exchange(send, record, self._reply_headers(record, headers), self._process, self._clock)
-        probe = record.path.startswith(HEALTH_PREFIX)
+        exchange = _Exchange(send, record, self._added_headers(record, headers), self._process, self._clock)
+        probe = path.startswith(HEALTH_PREFIX)
         if not probe:
             self._process.begin()
         try:
-            await self._answer(scope, receive, exchange, headers, probe=probe)
-        finally:
-            self._settle(exchange, counted=not probe)
-
-    async def _answer(
-        self, scope: HTTPScope, receive: Receive, exchange: _Exchange, headers: dict[bytes, bytes], *, probe: bool
-    ) -> None:
-        try:
-            if self._cors is not None and self._cors.is_preflight(exchange.record.method, headers):
-                await exchange.send(
-                    {"type": "http.response.start", "status": 204, "headers": self._cors.preflight(headers)}
-                )
-                await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+            if self._cors is not None and self._cors.is_preflight(method, headers):
+                await _send_preflight(self._cors.preflight(headers), exchange)
                 return
             if not probe and self._process.in_flight > self._max_in_flight:
-                raise Overloaded(
-                    "This gateway is at its limit of concurrent requests; please try again.", retry_after_s=1
-                )
-            scope["state"]["caller"] = (
-                ANONYMOUS if is_open(exchange.record.path) else authenticate(headers, self._key_digest)
-            )
-            if exchange.record.method == "HEAD":  # HEAD is GET without the body, on every route
+                raise Overloaded(_AT_THE_BOUND, retry_after_s=1)
+            state["caller"] = self._caller(path, headers)
+            if method == "HEAD":  # HEAD is GET without the body, on every route
                 scope = cast("HTTPScope", {**scope, "method": "GET"})
             await self._app(scope, receive, exchange.send)
         except asyncio.CancelledError:
             # Nobody but the stopping server cancels a request's task: a client that leaves is noticed by its route.
             if exchange.started:
                 raise
-            stopping = ShuttingDown("This gateway worker is shutting down; please try again.", retry_after_s=1)
-            await self._fail(stopping, scope, receive, exchange)
+            await _fail(ShuttingDown(_STOPPING, retry_after_s=1), scope, receive, exchange)
         except GatewayError as error:
-            await self._fail(error, scope, receive, exchange)
+            await _fail(error, scope, receive, exchange)
         except Exception as error:  # noqa: BLE001 - the outermost edge: a caller never sees a trace
             # Litestar wraps what is raised after the reply has begun.
             ours = error.__cause__ if isinstance(error.__cause__, GatewayError) else None
-            await self._fail(ours or unexpected(error, exchange.record), scope, receive, exchange)
+            await _fail(ours or unexpected(error, record), scope, receive, exchange)
+        finally:
+            self._settle(exchange, headers, counted=not probe)
 
-    async def _fail(self, error: GatewayError, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
-        """Answers with the error, or, once the reply has begun, lets the server cut the connection."""
-        record = exchange.record
-        if not exchange.started:
-            await send_error(error, scope, receive, exchange.send)
-        elif isinstance(error, ClientDisconnected):
-            record.client_left = True
-        else:
-            record.failed = True
-            record.error_code = record.error_code or cause_of(error)
+    def _caller(self, path: str, headers: Mapping[bytes, bytes]) -> Caller:
+        try:
+            return authenticate(headers, self._key_digest)
+        except Unauthenticated:
+            if is_open(path):
+                return ANONYMOUS
+            raise
 
-    def _reply_headers(self, record: RequestRecord, headers: dict[bytes, bytes]) -> Headers:
+    def _added_headers(self, record: RequestRecord, headers: Mapping[bytes, bytes]) -> Headers:
+        """Headers that the reply gets, whatever it is."""
         added = [(b"x-request-id", record.request_id.encode("ascii"))]
-        if self._cors is not None:
-            added += self._cors.reply(headers) if not self._cors.is_preflight(record.method, headers) else []
+        if self._cors is not None and not self._cors.is_preflight(record.method, headers):
+            added += self._cors.reply(headers)
         if self._process.draining:
             added.append((b"connection", b"close"))
         return added
 
-    def _settle(self, exchange: _Exchange, *, counted: bool) -> None:
+    def _settle(self, exchange: _Exchange, headers: Mapping[bytes, bytes], *, counted: bool) -> None:
         """Counts the request and writes its line of the log."""
         record = exchange.record
         if exchange.streaming:
@@ -158,10 +141,29 @@ class GatewayApp:
         if counted:
             self._process.end(record.status, failed=failed, response_s=response_s, duration_s=duration_s)
         if failed or self._log_all:
+            length = headers.get(b"content-length", b"")
+            record.bytes_in = int(length) if length.isdigit() and len(length) < 20 else 0
             fields = record.fields()
             fields["response_ms"] = round(1000 * response_s, 1)
             fields["duration_ms"] = round(1000 * duration_s, 1)
             logger.log(logging.WARNING if failed else logging.INFO, "request", extra=fields)
+
+
+async def _send_preflight(headers: Headers, exchange: _Exchange) -> None:
+    await exchange.send({"type": "http.response.start", "status": 204, "headers": headers})
+    await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _fail(error: GatewayError, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+    """Answers with the error; a reply that has begun is left unfinished, and the server cuts the connection."""
+    record = exchange.record
+    if not exchange.started:
+        await send_error(error, scope, receive, exchange.send)
+    elif isinstance(error, ClientDisconnected):
+        record.client_left = True
+    else:
+        record.failed = True
+        record.error_code = record.error_code or cause_of(error)
 
 
 class _Exchange:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import Struct
+
 from app.domain.calls import Usage
 
 #: A path is cut to this many characters in the log.
@@ -16,10 +18,10 @@ def _printable(path: str) -> str:
     return path if path.isprintable() else ascii(path)[1:-1]
 
 
-class RequestRecord:
+class RequestRecord(Struct):
     """Filled in by whoever knows, from the middleware to the corridor; kept in ``scope["state"]["record"]``.
 
-    Attributes:
+    Args:
         request_id: the gateway's id of the request, sent as ``x-request-id``.
         method: HTTP method.
         path: path without the query string.
@@ -36,38 +38,20 @@ class RequestRecord:
         bytes_out: length of the reply body.
     """
 
-    __slots__ = (
-        "attempts",
-        "bytes_in",
-        "bytes_out",
-        "client_left",
-        "error_code",
-        "failed",
-        "method",
-        "model",
-        "model_asked",
-        "path",
-        "request_id",
-        "status",
-        "stream",
-        "usage",
-    )
-
-    def __init__(self, request_id: str, method: str, path: str) -> None:
-        self.request_id = request_id
-        self.method = method
-        self.path = path
-        self.status = 0
-        self.model_asked = ""
-        self.model = ""
-        self.stream = False
-        self.attempts = 0
-        self.usage: Usage | None = None
-        self.error_code = ""
-        self.failed = False
-        self.client_left = False
-        self.bytes_in = 0
-        self.bytes_out = 0
+    request_id: str
+    method: str
+    path: str
+    status: int = 0
+    model_asked: str = ""
+    model: str = ""
+    stream: bool = False
+    attempts: int = 0
+    usage: Usage | None = None
+    error_code: str = ""
+    failed: bool = False
+    client_left: bool = False
+    bytes_in: int = 0
+    bytes_out: int = 0
 
     def fields(self) -> dict[str, Any]:
         """The fields of a log record, leaving out what the request did not have."""
