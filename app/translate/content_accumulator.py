@@ -13,7 +13,6 @@ from msgspec import Raw
 
 from app.errors import BadUpstreamReply
 from app.schemas.anthropic_reply import (
-    CitationsDelta,
     ContentBlockDelta,
     ContentBlockStart,
     Delta,
@@ -62,7 +61,7 @@ class BlockAccumulator:
                 self._input.append(delta.partial_json)
             case SignatureDelta():
                 self._signature = delta.signature
-            case CitationsDelta():
+            case _:
                 self._citations.append(delta.citation)
 
     def fields(self) -> dict[str, Raw]:
@@ -131,10 +130,10 @@ class ContentAccumulator:
 
 
 def sendable(blocks: Iterable[Raw]) -> list[Raw]:
-    """The blocks of a reply that may stand in a request: all but empty text, which Anthropic refuses there."""
-    return [block for block in blocks if not _is_empty_text(block)]
+    """The blocks of a reply that may stand in a request: all but blank text, which Anthropic refuses there."""
+    return [block for block in blocks if not _is_blank_text(block)]
 
 
-def _is_empty_text(block: Raw) -> bool:
+def _is_blank_text(block: Raw) -> bool:
     typed = decode_block(block)
-    return isinstance(typed, TextBlock) and not typed.text
+    return isinstance(typed, TextBlock) and not typed.text.strip()

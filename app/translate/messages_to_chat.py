@@ -159,7 +159,7 @@ class _Answer:
                 self._thinking_blocks.append(content_block)
             case ToolUseBlock():
                 self._calls.append(self._call(block.id, block.name, arguments_text(block.input, is_cut=self._is_cut)))
-            case None:
+            case _:
                 pass  # a server tool, or a kind we do not know: not shown
 
     def _add_text(self, block: TextBlock) -> None:
