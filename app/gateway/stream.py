@@ -132,7 +132,7 @@ class _Choice:
         self.headers = dict(self._reply.headers)
 
     async def next(self) -> bytes:
-        """The next frames of this choice, at least one; the last ones set ``stopped``."""
+        """The next frames of this choice; the last ones, which may be none, set ``stopped``."""
         machine = self._machine
         if self._failed is not None:
             raise self._failed
@@ -148,7 +148,7 @@ class _Choice:
                     raise self._failed
                 return frames
             # Frames before the first event of the message (pings) wait: an early error still gets its true status.
-            if frames and machine.started:
+            if machine.stopped or (frames and machine.started):
                 return frames
 
     async def _continue(self) -> None:
@@ -220,12 +220,14 @@ class _Choices:
             await self._frames.put(error)
 
     async def next(self) -> bytes:
-        item = await self._frames.get()
-        if isinstance(item, GatewayError):
-            raise item
-        frames, last = item
-        self._open_choices -= last
-        return frames
+        while True:
+            item = await self._frames.get()
+            if isinstance(item, GatewayError):
+                raise item
+            frames, last = item
+            self._open_choices -= last
+            if frames or self.stopped:
+                return frames
 
     async def close(self) -> None:
         for pump in self._pumps:
