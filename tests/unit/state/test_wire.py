@@ -1,0 +1,242 @@
+"""A wire over a transport that only records: replies to calls, in order, however the bytes are cut."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import hiredis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import StateError, StateUnavailable
+from app.state.wire import Batch, Pending, Wire, pack
+
+
+class RecordingTransport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.aborted = False
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+class RecordingOwner:
+    """Completes refused calls as a lane would, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.answered_times = 0
+        self.lost: list[str] = []
+
+    def answered(self, wire: Wire) -> None:
+        self.answered_times += 1
+
+    def refused(self, wire: Wire, call: Pending, error: StateError) -> None:
+        future, _, _, batch, index = call
+        if batch is None:
+            future.set_exception(error)
+        else:
+            batch.fill(index, error)
+
+    def wire_lost(self, wire: Wire, reason: str) -> None:
+        self.lost.append(reason)
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.owner = RecordingOwner()
+        self.transport = RecordingTransport()
+        self.wire = Wire(self.owner, self.loop)
+        self.wire.connection_made(self.transport)
+
+    def call(self, *words: str) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self.loop.create_future()
+        self.wire.pending.append((future, 0.0, None, None, 0))
+        self.wire.write(pack(words))
+        return future
+
+    def batch(self, size: int) -> asyncio.Future[list[Any]]:
+        batch = Batch(self.loop.create_future(), size)
+        self.wire.pending.extend((batch.future, 0.0, None, batch, index) for index in range(size))
+        return batch.future
+
+
+async def test_commands_of_one_turn_leave_in_one_write() -> None:
+    setup = Setup()
+    setup.call("GET", "a")
+    setup.call("GET", "b")
+    assert setup.transport.written == []
+    await asyncio.sleep(0)
+    assert setup.transport.written == [pack(("GET", "a")) + pack(("GET", "b"))]
+
+
+async def test_commands_of_two_turns_leave_in_two_writes() -> None:
+    setup = Setup()
+    for name in "ab":
+        setup.call("GET", name)
+        await asyncio.sleep(0)
+    assert setup.transport.written == [pack(("GET", "a")), pack(("GET", "b"))]
+
+
+async def test_replies_go_to_the_calls_in_order() -> None:
+    setup = Setup()
+    calls = [setup.call("GET", name) for name in "abc"]
+    setup.wire.data_received(b"+A\r\n:2\r\n$-1\r\n")
+    assert [call.result() for call in calls] == [b"A", 2, None]
+
+
+async def test_the_reply_of_an_abandoned_call_is_dropped() -> None:
+    setup = Setup()
+    abandoned, waiting = setup.call("GET", "a"), setup.call("GET", "b")
+    abandoned.cancel()
+    setup.wire.data_received(b"+A\r\n+B\r\n")
+    assert waiting.result() == b"B"
+
+
+async def test_a_batch_is_complete_with_its_last_reply() -> None:
+    setup = Setup()
+    batch = setup.batch(3)
+    setup.wire.data_received(b"+A\r\n-ERR no\r\n")
+    assert not batch.done()
+    setup.wire.data_received(b":3\r\n")
+    first, second, third = batch.result()
+    assert (first, third) == (b"A", 3)
+    assert isinstance(second, StateError)
+
+
+async def test_a_cancelled_batch_does_not_shift_the_replies() -> None:
+    setup = Setup()
+    batch, waiting = setup.batch(3), setup.call("GET", "b")
+    batch.cancel()
+    setup.wire.data_received(b"+1\r\n+2\r\n+3\r\n+B\r\n")
+    assert waiting.result() == b"B"
+
+
+async def test_error_replies_go_to_the_owner_and_prove_no_answer() -> None:
+    setup = Setup()
+    call = setup.call("GET", "a")
+    setup.wire.data_received(b"-LOADING wait\r\n")
+    assert isinstance(call.exception(), StateUnavailable)
+    assert setup.owner.answered_times == 0
+
+
+async def test_replies_that_arrive_together_are_told_once() -> None:
+    setup = Setup()
+    for name in "abc":
+        setup.call("GET", name)
+    setup.wire.data_received(b"+A\r\n+B\r\n+C\r\n")
+    assert setup.owner.answered_times == 1
+
+
+async def test_late_replies_alone_prove_no_answer() -> None:
+    setup = Setup()
+    setup.call("GET", "a").cancel()
+    setup.wire.data_received(b"+A\r\n")
+    assert setup.owner.answered_times == 0
+
+
+@pytest.mark.parametrize("data", [b"+A\r\n+nobody asked\r\n", b"+A\r\nHTTP/1.1 400 Bad Request\r\n\r\n"])
+async def test_a_server_out_of_step_is_left(data: bytes) -> None:
+    setup = Setup()
+    answered = setup.call("GET", "a")
+    setup.wire.data_received(data)
+    assert answered.result() == b"A"
+    assert setup.transport.aborted
+    assert setup.owner.lost
+
+
+async def test_the_end_fails_every_call_in_flight() -> None:
+    setup = Setup()
+    calls = [setup.call("GET", "a"), setup.batch(2)]
+    setup.wire.connection_lost(ConnectionResetError())
+    assert all(isinstance(call.exception(), StateUnavailable) for call in calls)
+    assert setup.owner.lost == ["the connection was lost (ConnectionResetError)"]
+
+
+async def test_the_end_is_told_once() -> None:
+    setup = Setup()
+    setup.wire.close("enough")
+    setup.wire.connection_lost(None)
+    assert setup.owner.lost == ["enough"]
+
+
+async def test_nothing_is_written_after_the_end() -> None:
+    setup = Setup()
+    call = setup.call("GET", "a")
+    setup.wire.close("enough")
+    await asyncio.sleep(0)
+    assert setup.transport.written == []
+    assert isinstance(call.exception(), StateUnavailable)
+
+
+async def test_a_wire_given_up_before_it_was_made_is_closed() -> None:
+    loop, transport = asyncio.get_running_loop(), RecordingTransport()
+    wire = Wire(RecordingOwner(), loop)
+    wire.close("too late")
+    wire.connection_made(transport)
+    assert transport.aborted
+
+
+async def test_a_congested_wire_says_so() -> None:
+    setup = Setup()
+    setup.wire.pause_writing()
+    assert setup.wire.congested
+    setup.wire.resume_writing()
+    assert not setup.wire.congested
+
+
+_replies = st.recursive(
+    st.none() | st.integers(-(2**63), 2**63 - 1) | st.binary(max_size=40),
+    lambda inner: st.lists(inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def _on_the_wire(reply: Any) -> bytes:
+    match reply:
+        case None:
+            return b"$-1\r\n"
+        case int():
+            return b":%d\r\n" % reply
+        case bytes():
+            return b"$%d\r\n%b\r\n" % (len(reply), reply)
+        case _:
+            return b"*%d\r\n" % len(reply) + b"".join(map(_on_the_wire, reply))
+
+
+@given(replies=st.lists(_replies, min_size=1, max_size=8), cuts=st.lists(st.integers(0, 400)), data=st.data())
+def test_any_cut_of_the_bytes_gives_the_same_replies(replies: list[Any], cuts: list[int], data: st.DataObject) -> None:
+    abandoned = data.draw(st.sets(st.integers(0, len(replies) - 1)))
+
+    async def run() -> None:
+        setup = Setup()
+        calls = [setup.call("GET", "key") for _ in replies]
+        for number in abandoned:
+            calls[number].cancel()
+        stream = b"".join(map(_on_the_wire, replies))
+        borders = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+        for start, end in itertools.pairwise(borders):
+            setup.wire.data_received(stream[start:end])
+        for number, call in enumerate(calls):
+            assert call.cancelled() if number in abandoned else call.result() == replies[number]
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.binary() | st.text() | st.integers() | st.floats(allow_nan=False), min_size=1, max_size=6))
+def test_a_packed_command_is_read_back_word_by_word(words: list[bytes | str | int | float]) -> None:
+    reader = hiredis.Reader()
+    reader.feed(pack(words))
+    expected = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    assert reader.gets() == expected
