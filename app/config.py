@@ -192,7 +192,7 @@ def settings_of(struct: type[Struct]) -> dict[str, tuple[Help, Any, Any]]:
         hint = hints[field.name]
         help_ = next(meta for meta in hint.__metadata__ if isinstance(meta, Help))
         bounds = tuple(meta for meta in hint.__metadata__ if isinstance(meta, Meta))
-        type_ = Annotated.__class_getitem__((hint.__origin__, *bounds)) if bounds else hint.__origin__
+        type_ = Annotated[(hint.__origin__, *bounds)] if bounds else hint.__origin__
         table[field.name] = (help_, type_, field.default)
     return table
 

@@ -24,8 +24,8 @@ from app.config import Config, SettingError
 from app.domain.models import ModelTable, ModelTableError
 from app.domain.upstream import Upstream
 from app.errors import StateError
-from app.gateway.services import Services
 from app.gateway.figures import worker_figures
+from app.gateway.services import Services
 from app.observability.process import ProcessFigures
 from app.state import connect
 from app.state.connection import StateConnection
@@ -37,6 +37,7 @@ from app.upstream.deferred import DeferredUpstream
 
 if TYPE_CHECKING:
     from litestar import Litestar
+
 
 def create_app(
     config: Config,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import functools
+import os
 import signal
 import socket
 import sys
@@ -85,6 +86,10 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(BOOT_ERROR)
+        # Everything is closed. asyncio would still wait for threads, such as one that is importing the SDK.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _nothing_to_drain() -> None:

@@ -41,7 +41,7 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int, pause_s: 
             raise RequestTimeout(f"The request body was not complete: nothing arrived for {pause_s:g} s.") from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnected("The client left while it sent its request.")
-        part = message["body"]  # type: ignore[typeddict-item] - an http.request message
+        part: bytes = message.get("body", b"")  # type: ignore[assignment]  # an http.request message
         size += len(part)
         if size > max_bytes:
             raise _too_large(max_bytes)

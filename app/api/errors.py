@@ -120,7 +120,7 @@ class MethodNotAllowedWith(MethodNotAllowed):
         if "GET" in methods:  # HEAD is answered wherever GET is (middleware.py)
             methods.add("HEAD")
         self.allow = ", ".join(sorted(methods))
-        super().__init__(f"{path} does not accept {method}; it accepts {self.allow}.")
+        super().__init__(f"{path[:200]} does not accept {method}; it accepts {self.allow}.")
 
 
 def _invalid_parameter(error: ValidationException) -> InvalidRequest:

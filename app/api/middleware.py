@@ -21,7 +21,7 @@ from app.api.cors import Cors, Headers
 from app.api.errors import cause_of, send_error, unexpected
 from app.api.request_ids import RequestIds
 from app.domain.auth import ANONYMOUS, Caller
-from app.errors import ClientDisconnected, GatewayError, Overloaded, ShuttingDown, Unauthenticated
+from app.errors import ClientDisconnected, GatewayError, NotFound, Overloaded, ShuttingDown, Unauthenticated
 from app.gateway.services import Services
 from app.observability.process import ProcessFigures
 from app.observability.record import RequestRecord
@@ -30,6 +30,9 @@ logger = logging.getLogger("app.request")
 
 #: Routes of probes: answered also at the bound of requests in flight, and left out of the figures.
 HEALTH_PREFIX = "/health"
+
+#: Litestar remembers the last 1024 paths that it has routed: a longer path is never a route, and would only fill that.
+LONGEST_PATH = 4096
 
 _AT_THE_BOUND = "This gateway is at its limit of concurrent requests; please try again."
 _STOPPING = "This gateway worker is shutting down; please try again."
@@ -96,6 +99,8 @@ class GatewayApp:
             if not probe and self._process.in_flight > self._max_in_flight:
                 raise Overloaded(_AT_THE_BOUND, retry_after_s=1)
             state["caller"] = self._caller(path, headers)
+            if len(path) > LONGEST_PATH:
+                raise NotFound(f"Unknown request URL: its path is longer than {LONGEST_PATH} characters.")
             if method == "HEAD":  # HEAD is GET without the body, on every route
                 scope = cast("HTTPScope", {**scope, "method": "GET"})
             await self._app(scope, receive, exchange.send)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 import click
@@ -64,19 +64,10 @@ class _Group(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Finds the command in what was typed."""
-        at = _first_word(args)
-        word = args[at] if at is not None else None
-        if word is not None and not word.isdigit():
-            if word not in self.list_commands(ctx):
-                raise _UnknownWord(_unknown(word, self.list_commands(ctx)))
-            args = [word, *args[:at], *args[at + 1 :]]  # type: ignore[operator]
-        elif _takes(args, "--version", "-v"):
+        args = arranged(args, self.list_commands(ctx))
+        if args == ["--version"]:
             click.echo(f"claude-wrapper {VERSION}")
             ctx.exit()
-        elif not _takes(args, "--help", "-h"):
-            args = _as_command(args)
-        else:
-            args = ["--help"]
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -130,39 +121,50 @@ def _later(name: str) -> click.Command:
     return later
 
 
-def _as_command(args: list[str]) -> list[str]:
-    """``--status`` and ``--stop`` are commands in disguise; what is no command at all is ``serve``."""
-    for name, spellings in (("status", ("--status", "-t")), ("stop", ("--stop", "-s"))):
-        if _takes(args, *spellings):
-            return [name, *(arg for arg in args if arg not in spellings)]
-    return ["serve", *args]
+def arranged(args: Sequence[str], commands: Sequence[str]) -> list[str]:
+    """What was typed, with the command in front: ``serve`` where none was named.
+
+    Raises:
+        click.UsageError: the first word is neither a command nor a port.
+    """
+    rest = list(args)
+    at = next((at for at in _words(rest) if not rest[at].isdigit()), None)
+    if at is not None:
+        word = rest.pop(at)
+        if word not in commands:
+            raise _UnknownWord(_unknown(word, commands))
+        return [word, *rest]
+    for asked, spellings in ((["--version"], _VERSION), (["--help"], _HELP)):
+        if spellings & set(rest):
+            return asked
+    for name, spellings in _DISGUISED.items():
+        if spellings & set(rest):
+            return [name, *(arg for arg in rest if arg not in spellings)]
+    return ["serve", *rest]
 
 
-def _takes(args: list[str], *spellings: str) -> bool:
-    return any(arg in spellings for arg in args)
+_VERSION = {"-v", "--version"}
+_HELP = {"-h", "--help"}
+
+#: Commands that are spelled as options, too.
+_DISGUISED = {"status": {"-t", "--status"}, "stop": {"-s", "--stop"}}
 
 
-def _first_word(args: list[str]) -> int | None:
-    """Index of the first argument that is neither an option nor an option's value."""
-    with_value = {
-        name
-        for option in serve_options()
-        if isinstance(option, click.Option) and not option.is_flag
-        for name in option.opts
-    }
+def _words(args: Sequence[str]) -> Iterator[int]:
+    """Indices of the arguments that are neither options nor an option's value."""
+    options = [option for option in serve_options() if isinstance(option, click.Option)]
+    with_value = {name for option in options if not option.is_flag for name in option.opts}
     skip = False
     for at, arg in enumerate(args):
         if skip:
             skip = False
         elif not arg.startswith("-") or arg == "-":
-            return at
-        else:
-            last = arg if arg.startswith("--") else "-" + arg[-1]
-            skip = last in with_value
-    return None
+            yield at
+        else:  # of short options in one word, only the last can have its value in the next
+            skip = (arg if arg.startswith("--") else "-" + arg[-1]) in with_value
 
 
-def _unknown(word: str, commands: list[str]) -> str:
+def _unknown(word: str, commands: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, commands, n=1)
     hint = f"Did you mean '{near[0]}'?" if near else "'claude-wrapper --help' shows the commands."
     return f"'{word}' is neither a command nor a port. {hint}"

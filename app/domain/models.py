@@ -164,7 +164,10 @@ class ModelTable:
                 raise ModelTableError(f"the model table cannot be read: {error}") from error
             _lay_over(merged, layer)
         for name, columns in merged["models"].items():
-            merged["models"][name] = {"display_name": name, **merged["unknown"], **columns, "id": name}
+            base = {"display_name": name, **merged["unknown"]}
+            if "efforts" in columns:
+                base.pop("default_effort", None)  # TOML has no null: a model that names its efforts names the default
+            merged["models"][name] = {**base, **columns, "id": name}
         try:
             table = msgspec.convert(merged, _Table)
         except msgspec.ValidationError as error:
@@ -221,7 +224,7 @@ class ModelTable:
 
     def _resolve(self, name: str, aliases: Mapping[str, str]) -> Resolution:
         target, effort = name, None
-        for _ in range(len(aliases) + 1):
+        for _ in range(2 * len(aliases) + 2):  # an alias and an effort per step; ends circles too
             hit = _match(target, aliases, known=self._by_id)
             if hit is None:
                 stem, _, suffix = target.rpartition("@")

@@ -41,6 +41,7 @@ _RETRYABLE_EVENTS = frozenset({429, 500, 504, 529})
 _KEPT_HEADERS = frozenset({"retry-after", "retry-after-ms", "x-should-retry", "request-id"})
 _RATE_LIMIT_PREFIX = "anthropic-ratelimit-"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_MARKUP = re.compile(r"<(!doctype|/?(html|head|body|title|center|script|div|span|h\d|p|hr|br)\b)", re.IGNORECASE)
 _CREDENTIAL = re.compile(r"\b(sk|Bearer)([-_ ])[A-Za-z0-9._~+/=-]{8,}")
 
 
@@ -128,7 +129,7 @@ def _request_id(body: _Body) -> str | None:
 
 def _message(text: str) -> str:
     text = " ".join(text.split())
-    if text.startswith("<"):
+    if _MARKUP.search(text):
         return ""
     text = _CREDENTIAL.sub(r"\1\2***", text)
     return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"

@@ -60,6 +60,8 @@ class StateConnection(Protocol):
     that failed may have run: nothing is repeated, except a script the server did not know. Commands of one ``pipeline``
     keep their order; between calls there is an order only among small ones.
 
+    A call that is known to fail fails where it is made, before anything is awaited.
+
     ``large=True`` says that a reply over 64 KB is expected: it then travels apart from the small calls, as large
     requests do by themselves.
     """

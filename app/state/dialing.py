@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from functools import lru_cache
 
 from app.errors import StateError
 from app.state.error_replies import WritesRefused
@@ -63,7 +64,8 @@ def failure_reason(exc: Exception) -> str:
     """Why a connection could not be made, in words that name no address and no secret."""
     match exc:
         case StateError():
-            return exc.message.removeprefix("The state store is not available: ").rstrip(".")
+            text = exc.message.removeprefix("The state store is not available: ").rstrip(".")
+            return text.replace("The state store", "it", 1)
         case TimeoutError():
             return "it cannot be reached in time"
         case ssl.SSLCertVerificationError():
@@ -80,7 +82,9 @@ def failure_reason(exc: Exception) -> str:
             return f"it cannot be reached ({type(exc).__name__})"
 
 
+@lru_cache(maxsize=4)
 def _tls_context(options: TlsOptions) -> ssl.SSLContext:
+    """Made once: reading the system's CAs takes tens of milliseconds, and a lost server is dialed every second."""
     context = ssl.create_default_context(cafile=options.ca_file)
     context.check_hostname = options.check_hostname
     context.verify_mode = ssl.CERT_REQUIRED if options.verify else ssl.CERT_NONE

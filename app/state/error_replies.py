@@ -26,6 +26,15 @@ _UNFIT = {
     "NOAUTH": "it asks for a password",
     "WRONGPASS": "it refuses the password",
     "MAXCLIENTS": "it has reached its limit of clients",
+    "NOPASSWORD": "it has no password, and the URL gives one",
+    "NODATABASE": "it has no such database",
+}
+
+#: Errors that have no code of their own and that an operator must be able to tell apart.
+_CODES_OF_OURS = {
+    "ERR max number of clients": "MAXCLIENTS",
+    "ERR AUTH <password> called without any password": "NOPASSWORD",
+    "ERR DB index is out of range": "NODATABASE",
 }
 
 #: The server reads and does not write; reads of others go on, so the connection stays and the breaker does not count.
@@ -78,8 +87,9 @@ def error_from_reply(text: str) -> StateError:
 
 
 def _code_of(text: str) -> str:
-    if text.startswith("ERR max number of clients"):
-        return "MAXCLIENTS"
+    for beginning, code in _CODES_OF_OURS.items():
+        if text.startswith(beginning):
+            return code
     found = _CODE.match(text)
     return found.group() if found else "ERR"
 

@@ -87,6 +87,7 @@ class Lane:
         self._waiting: deque[tuple[bytes, tuple[Pending, ...]]] = deque()
         self._keeper: asyncio.Task[None] | None = None
         self._attempts = 0
+        self._tried_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._looks = 0
         self._judged_until = 0.0
@@ -235,10 +236,9 @@ class Lane:
     def _on_timer(self) -> None:
         self._timer = None
         now = monotonic()
-        first = self._first_deadline()
-        if first is not None and first <= now:
-            wire = self._wire
-            heard_at = wire.heard_at if wire is not None else 0.0
+        due_at = self._next_due_at()
+        if due_at is not None and due_at <= now:
+            heard_at = self._wire.heard_at if self._wire is not None else 0.0
             if self._looks == 0:
                 self._judged_until = now
             if self._looks == 0 or (self._looks < _MAX_LOOKS and heard_at != self._heard_at_look):
@@ -247,43 +247,42 @@ class Lane:
                 self._arm(_LOOK_AGAIN_S)
                 return
             self._judge(self._judged_until)
-            first = self._first_deadline()
+            due_at = self._next_due_at()
         self._looks = 0
-        silent_at = self._silent_at()
-        if silent_at is not None and silent_at <= now and self._wire is not None:
-            self._wire.close("the connection went silent")
-            silent_at = None
-        if self._timer is None:
-            times = [at for at in (first, silent_at) if at is not None]
-            if times:
-                self._arm(min(times) - now)
+        if due_at is not None and self._timer is None:
+            self._arm(due_at - now)
 
-    def _first_deadline(self) -> float | None:
-        """Deadline of the oldest call that somebody still waits for."""
-        for calls in (self._wire.pending if self._wire is not None else ()), (c[0] for _, c in self._waiting):
-            for future, deadline, *_ in calls:
-                if not future.done():
-                    return deadline
-        return None
-
-    def _silent_at(self) -> float | None:
-        """When the connection counts as dead if it stays silent; ``None`` while it owes nothing."""
-        wire = self._wire
-        if wire is None or not wire.pending:
+    def _next_due_at(self) -> float | None:
+        """When the next judgement is due; ``None`` while nothing is owed."""
+        if self._waiting:
+            return self._waiting[0][1][0][1]
+        if self._wire is None or not self._wire.pending:
             return None
+        silent_at = self._silent_at(self._wire)
+        for future, deadline, *_ in self._wire.pending:
+            if not future.done():
+                return min(deadline, silent_at)
+        return silent_at
+
+    def _silent_at(self, wire: Wire) -> float:
+        """When a connection that owes a reply counts as dead if it stays silent."""
         sent_at = wire.pending[0][1] - self._timeout_s
         return max(sent_at, wire.heard_at) + self._silence_limit_s
 
     def _judge(self, until: float) -> None:
-        """Fails every call whose deadline is at or before ``until``."""
-        if self._wire is not None:
-            for call in self._wire.pending:
-                if call[1] > until:
-                    break
-                self._expire(call)
+        """Fails every call whose deadline is at or before ``until``, and leaves a dead connection."""
         while self._waiting and self._waiting[0][1][0][1] <= until:
             _, calls = self._waiting.popleft()
             self._expire(calls[0])
+        wire = self._wire
+        if wire is None or not wire.pending:
+            return
+        for call in wire.pending:
+            if call[1] > until:
+                break
+            self._expire(call)
+        if self._silent_at(wire) <= until:
+            wire.close("the connection went silent")
 
     def _expire(self, call: Pending) -> None:
         if _fail(call, unavailable(f"no answer within {self._timeout_s * 1000:.0f} ms")):
@@ -294,8 +293,9 @@ class Lane:
     def keep(self) -> None:
         """Starts the task that connects and probes, unless it runs or nobody needs it."""
         needed = self._waiting or (self._keeps and (self._wire is None or self._breaker.is_open))
-        if needed and not self._closed and self._loop is not None and (self._keeper is None or self._keeper.done()):
-            self._keeper = self._loop.create_task(self._keep(), name="state-connection")
+        if needed and not self._closed and (self._keeper is None or self._keeper.done()):
+            loop = self._loop or self._bind()
+            self._keeper = loop.create_task(self._keep(), name="state-connection")
 
     async def _keep(self) -> None:
         while self._wire is None or (self._keeps and self._breaker.is_open):
@@ -317,15 +317,19 @@ class Lane:
             return pause_s * (0.8 + 0.2 * jitter)
         if self._attempts == 0:
             return 0.0
-        return jitter * min(BACKOFF_LIMIT_S, BACKOFF_S * 2.0 ** (self._attempts - 1))
+        backoff_s = jitter * min(BACKOFF_LIMIT_S, BACKOFF_S * 2.0 ** min(self._attempts - 1, 10))
+        return max(0.0, self._tried_at + backoff_s - monotonic())
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         wire = Wire(self, loop)
+        self._tried_at = monotonic()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await dial(self._address, wire, loop)
                 await handshake(self._address, wire, self._client_name, _PROBE)
+            if wire.closed:  # it was lost after its last reply, before we were woken
+                raise ConnectionResetError
         except (OSError, StateError, ValueError) as exc:
             wire.close("the attempt to connect failed")
             self._attempts += 1

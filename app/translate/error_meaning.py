@@ -196,14 +196,14 @@ def _upstream_headers(error: UpstreamStatus, meaning: Meaning) -> dict[str, str]
     headers: dict[str, str] = {}
     if error.request_id:
         headers["request-id"] = error.request_id
-    if should_retry := error.headers.get("x-should-retry"):
+    if (should_retry := error.headers.get("x-should-retry")) in ("true", "false"):
         headers["x-should-retry"] = should_retry
     headers |= meaning.headers
     if meaning.type == _QUOTA:
         return headers
     if error.retry_after_s is not None or meaning.status in (429, 503):
         headers["retry-after"] = str(_whole_seconds(error.retry_after_s))
-    if exact := error.headers.get("retry-after-ms"):
+    if (exact := error.headers.get("retry-after-ms", "")).isdecimal():
         headers["retry-after-ms"] = exact
     return headers
 

@@ -22,7 +22,7 @@ def stream(events: Iterable[JsonObject]) -> bytes:
 
 def message_start(**fields: Any) -> JsonObject:
     """The event that begins a message."""
-    message = {
+    message: JsonObject = {
         "id": "msg_01",
         "type": "message",
         "role": "assistant",

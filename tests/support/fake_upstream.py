@@ -21,6 +21,7 @@ class FakeReply:
         self.attempts = 1
         self.parts = parts
         self.taken = 0
+        self.begun = asyncio.Event()
         self.closed = False
 
     async def read(self) -> bytes:
@@ -29,6 +30,7 @@ class FakeReply:
     async def chunks(self) -> AsyncIterator[bytes]:
         for part in self.parts:
             self.taken += 1
+            self.begun.set()
             if part is ...:
                 await asyncio.get_running_loop().create_future()
             if isinstance(part, GatewayError):

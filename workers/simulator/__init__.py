@@ -1,9 +1,9 @@
 """A simulator of Anthropic's Messages API: for development without a key, for tests and for benchmarks.
 
 It serves ``POST /v1/messages`` (plain and as server-sent events), ``POST /v1/messages/count_tokens``,
-``GET /v1/models`` and ``GET /v1/models/{id}``, authenticates, refuses what the real API would refuse, and answers errors
-in its shape. ``claude-wrapper --mock`` runs it beside the gateway, ``claude-wrapper simulator`` alone, ``server.run``
-from code. Any key but ``invalid...`` is accepted, unless a setting lists them.
+``GET /v1/models`` and ``GET /v1/models/{id}``, authenticates, refuses what the real API would refuse, and answers
+errors in its shape. ``claude-wrapper --mock`` runs it beside the gateway, ``claude-wrapper simulator`` alone,
+``server.run`` from code. Any key but ``invalid...`` is accepted, unless a setting lists them.
 
 Answers are a function of the request: the same request gets the same content and ids, plain or streamed. Only
 ``request-id``, the rate limits and what the prompt cache already holds differ.

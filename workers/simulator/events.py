@@ -72,9 +72,9 @@ def events_of(message: MessageOut, delta_tokens: int) -> list[Event]:
             events.append(Event(PING, -1))
         if isinstance(block, ThinkingOut) and not block.thinking:
             token += hidden_tokens
-        for size, data, stampable in _deltas(index, block, delta_tokens):
+        for tokens, data, stampable in _deltas(index, block, delta_tokens):
             events.append(Event(data, token, stampable, index))
-            token += size
+            token += tokens
         events.append(
             Event(b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % index, token)
         )
@@ -138,20 +138,29 @@ def _delta(index: int, delta: bytes) -> bytes:
     )
 
 
+def _sized(text: str, tokens: int) -> Iterator[tuple[int, str]]:
+    """The parts of a text, each with its tokens."""
+    parts = split_tokens(text, tokens)
+    for part in parts[:-1]:
+        yield tokens, part
+    for part in parts[-1:]:
+        yield text_tokens(part), part
+
+
 def _deltas(index: int, block: OutBlock, tokens: int) -> Iterator[tuple[int, bytes, bool]]:
-    """Deltas of a block as ``(tokens, event, is text)``."""
+    """Deltas of a block as ``(tokens, event, is text)``; all but the last count as full, so that they come evenly."""
     fields = block if isinstance(block, dict) else msgspec.structs.asdict(block)
     for citation in fields.get("citations") or ():
         yield 0, _delta(index, b'{"type":"citations_delta","citation":%b}' % encode(citation)), False
-    for part in split_tokens(fields.get("text", ""), tokens):
-        yield text_tokens(part), text_delta(index, part), True
-    for part in split_tokens(fields.get("thinking", ""), tokens):
-        yield text_tokens(part), _delta(index, b'{"type":"thinking_delta","thinking":%b}' % encode(part)), False
+    for size, part in _sized(fields.get("text", ""), tokens):
+        yield size, text_delta(index, part), True
+    for size, part in _sized(fields.get("thinking", ""), tokens):
+        yield size, _delta(index, b'{"type":"thinking_delta","thinking":%b}' % encode(part)), False
     if "input" in fields:
         yield 0, _delta(index, b'{"type":"input_json_delta","partial_json":""}'), False
-        for part in split_tokens(encode(fields["input"]).decode(), tokens) if fields["input"] else ():
+        for size, part in _sized(encode(fields["input"]).decode(), tokens) if fields["input"] else ():
             yield (
-                text_tokens(part),
+                size,
                 _delta(index, b'{"type":"input_json_delta","partial_json":%b}' % encode(part)),
                 False,
             )

@@ -157,7 +157,11 @@ class Connection(asyncio.Protocol):
             self._entry = simulator.journal.record(
                 request.method, request.path, request.query, request.headers, request.body
             )
-        reply = simulator.answer(request, self._entry)
+        try:
+            reply = simulator.answer(request, self._entry)
+        except Exception as error:  # noqa: BLE001 - the edge of a request: a bug here must not leave the client waiting
+            self._loop.call_exception_handler({"message": "the simulator failed", "exception": error})
+            reply = error_reply(ApiError(500, "The simulator itself failed; its error output says why."))
         self._delivery = Delivery(reply, self._transport, self._loop, started_s, keep_alive=keep_alive, done=self._done)
         self._delivery.start()
 

@@ -243,6 +243,16 @@ async def test_a_stalled_loop_reads_its_socket_before_it_judges(server: RedisSer
     assert state.status.failures == 0
 
 
+async def test_a_stalled_loop_does_not_take_a_busy_connection_for_a_dead_one(server: RedisServer, start: Start) -> None:
+    async with proxied(server, start, timeout_s=TIMEOUT_S) as (proxy, state):
+        state.call("ECHO", "abandoned").cancel()  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        time.sleep(1.5)  # noqa: ASYNC251 - the stall
+        assert await state.call("ECHO", "next") == b"next"
+        assert proxy.accepted == 1
+
+
 # The connection breaks
 
 
@@ -326,6 +336,20 @@ async def test_a_missing_password_is_told(redis_servers: RedisServers, start: St
     _, error = await attempt(state, "PING")
     assert isinstance(error, StateUnavailable)
     assert "asks for a password" in error.message
+
+
+async def test_a_password_for_a_server_without_one_is_told(server: RedisServer, start: Start) -> None:
+    state = start(server.url.replace("unix://", "unix://:needless@"))
+    _, error = await attempt(state, "PING")
+    assert isinstance(error, StateUnavailable)
+    assert "it has no password" in error.message
+
+
+async def test_a_database_that_does_not_exist_is_told(server: RedisServer, start: Start) -> None:
+    state = start(server.url + "?db=99")
+    _, error = await attempt(state, "PING")
+    assert isinstance(error, StateUnavailable)
+    assert "it has no such database" in error.message
 
 
 async def test_user_password_database_and_name_are_used(redis_servers: RedisServers, start: Start) -> None:

@@ -14,9 +14,12 @@ from tests.support.asgi import Reply, call
 from tests.support.services import make_services
 
 
+SERVICES = make_services(config=Config(api_key="gateway-key-for-tests"))
+GATEWAY = GatewayApp(create_litestar(SERVICES), SERVICES)
+
+
 async def get(path: str) -> Reply:
-    services = make_services(config=Config(api_key="gateway-key-for-tests"))
-    return await call(GatewayApp(create_litestar(services), services), "GET", path)
+    return await call(GATEWAY, "GET", path)
 
 
 async def test_the_page_names_nothing_outside_this_server() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from app.api.middleware import GatewayApp
+from app.api.middleware import LONGEST_PATH, GatewayApp
 from app.api.request_ids import RequestIds
 from app.config import Config
-from app.errors import ClientDisconnected, InvalidRequest, UpstreamUnreachable
+from app.errors import ClientDisconnected, InvalidRequest, UpstreamStatus, UpstreamUnreachable
 from app.observability.log import JsonFormatter
 from app.observability.record import RequestRecord
 from tests.support.asgi import Reply, call, http_scope
@@ -296,6 +296,13 @@ async def test_after_the_first_byte_a_cancellation_passes_on() -> None:
         await call(wrap(raising(asyncio.CancelledError(), after_start=True)), "POST", "/x")
 
 
+async def test_a_path_that_is_far_too_long_is_not_even_routed() -> None:
+    inner = Inner()
+    reply = await call(wrap(inner), "GET", "/v1/models/" + "x" * LONGEST_PATH)
+    assert (reply.status, reply.error["code"], inner.scopes) == (404, "unknown_url", [])
+    assert len(reply.body) < 300
+
+
 # The log
 
 
@@ -326,6 +333,13 @@ async def test_failures_are_logged_always(log: io.StringIO) -> None:
     await call(wrap(raising(UpstreamUnreachable("no connection"))), "GET", "/x")
     (line,) = lines(log)
     assert (line["status"], line["error_code"]) == (502, "upstream_unreachable")
+
+
+async def test_anthropics_own_word_for_an_error_is_logged(log: io.StringIO) -> None:
+    error = UpstreamStatus("Overloaded", status=529, error_type="overloaded_error")
+    await call(wrap(raising(error)), "GET", "/x")
+    (line,) = lines(log)
+    assert (line["status"], line["error_code"]) == (503, "overloaded_error")
 
 
 async def test_neither_keys_nor_queries_nor_bodies_are_logged(log: io.StringIO) -> None:

@@ -26,9 +26,13 @@ from tests.support.services import make_services
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 
+SERVICES = make_services()
+APP = create_litestar(SERVICES)
+GATEWAY = GatewayApp(APP, SERVICES)
+
+
 def document(*, protected: bool = False) -> dict[str, Any]:
-    services = make_services()
-    loaded: dict[str, Any] = json.loads(build_document(create_litestar(services), protected=protected))
+    loaded: dict[str, Any] = json.loads(build_document(APP, protected=protected))
     return loaded
 
 
@@ -41,8 +45,7 @@ def matches(name: str, value: Any) -> None:
 
 
 async def answer(path: str) -> Any:
-    services = make_services()
-    return (await call(GatewayApp(create_litestar(services), services), "GET", path)).json()
+    return (await call(GATEWAY, "GET", path)).json()
 
 
 @pytest.mark.parametrize("protected", [False, True])
@@ -53,7 +56,7 @@ def test_the_document_is_valid(protected: bool) -> None:
 def test_every_route_and_method_is_documented_and_nothing_else() -> None:
     routes = {
         (route.path_format, method.lower())
-        for route in create_litestar(make_services()).routes
+        for route in APP.routes
         if isinstance(route, HTTPRoute)
         for method in route.route_handler_map
         if method != "OPTIONS"

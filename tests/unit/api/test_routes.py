@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -18,9 +19,15 @@ from tests.support.services import make_services
 KEY = "gateway-key-for-tests"
 
 
+@cache
+def gateway(config: Config) -> GatewayApp:
+    """One app per configuration: building it takes longer than most tests, and none of them changes it."""
+    services = make_services(config=config)
+    return GatewayApp(create_litestar(services), services)
+
+
 async def ask(method: str, path: str, *, headers: Headers | None = None, query: str = "", **settings: Any) -> Reply:
-    services = make_services(config=Config(**settings))
-    return await call(GatewayApp(create_litestar(services), services), method, path, headers=headers, query=query)
+    return await call(gateway(Config(**settings)), method, path, headers=headers, query=query)
 
 
 # Routing and its errors

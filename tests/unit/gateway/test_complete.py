@@ -126,8 +126,7 @@ async def test_another_refusal_is_not_tried_again() -> None:
 async def test_cancelling_closes_what_is_open() -> None:
     reply = FakeReply(...)
     task = asyncio.create_task(answer(FakeUpstream(reply)))
-    while not reply.taken:
-        await asyncio.sleep(0)
+    await reply.begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

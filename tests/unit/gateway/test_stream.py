@@ -166,9 +166,7 @@ def paused_stream() -> list[bytes]:
 
 async def test_a_paused_turn_is_continued_in_the_same_stream() -> None:
     upstream = FakeUpstream(FakeReply(*paused_stream()), FakeReply(*stream("Found.", id_="msg_2")))
-    frames = await all_frames(
-        events_of(upstream, web_search_options={}, stream_options={"include_usage": True})
-    )
+    frames = await all_frames(events_of(upstream, web_search_options={}, stream_options={"include_usage": True}))
     parsed = data_frames(frames)
     assert contents(frames) == "Found."
     assert upstream.sent(1)["messages"][-1]["role"] == "assistant"

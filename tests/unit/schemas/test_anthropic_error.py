@@ -65,6 +65,7 @@ def test_an_id_in_the_body_that_does_not_look_like_one_is_dropped(bad: str) -> N
         b'{"error":"text"}',
         b'{"error":{"message":7}}',
         b'{"error":{"message":"<!doctype html><html>secret</html>"}}',
+        b'{"error":{"message":"Bad gateway: <h1>secret</h1>"}}',
         b'{"error":{"message":"  "}}',
         b"\xff\xfe",
         b"[" * 100_000,

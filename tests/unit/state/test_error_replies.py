@@ -20,6 +20,8 @@ from app.state.error_replies import NotPrimary, StoreUnfit, UnknownScript, Write
         ("NOAUTH Authentication required.", StoreUnfit),
         ("WRONGPASS invalid username-password pair or user is disabled.", StoreUnfit),
         ("ERR max number of clients reached", StoreUnfit),
+        ("ERR AUTH <password> called without any password configured for the default user.", StoreUnfit),
+        ("ERR DB index is out of range", StoreUnfit),
         ("OOM command not allowed when used memory > 'maxmemory'.", WritesRefused),
         (
             "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist on disk.",

@@ -177,6 +177,11 @@ def test_a_wait_that_anthropic_named_is_passed_on_with_any_status() -> None:
     assert meaning_of(upstream(500, retry_after_s=2.0)).headers == {"retry-after": "2"}
 
 
+def test_headers_of_another_shape_are_not_passed_on() -> None:
+    odd = {"x-should-retry": "maybe", "retry-after-ms": "soon"}
+    assert meaning_of(upstream(500, headers=odd)).headers == {}
+
+
 def test_an_endless_wait_is_bounded() -> None:
     assert meaning_of(upstream(503, retry_after_s=1e300)).headers["retry-after"] == "86400"
 

@@ -22,6 +22,7 @@ CREATED = 1795000000
 few = settings(max_examples=60, deadline=None)
 CUSTOM_TOOL = "shell"
 
+Blocks = st.SearchStrategy[dict[str, Any]]
 texts = st.text(max_size=12)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
@@ -54,13 +55,13 @@ tool_blocks = st.builds(
 custom_blocks = st.builds(
     lambda id_, text: {"type": "tool_use", "id": id_, "name": CUSTOM_TOOL, "input": {"input": text}}, ids, texts
 )
-server_blocks = st.sampled_from(
+server_blocks: Blocks = st.sampled_from(
     [
         {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}},
         {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [{"encrypted_content": "é"}]},
     ]
 )
-shown_blocks = text_blocks | cited_blocks | thinking_blocks | redacted_blocks | tool_blocks | server_blocks
+shown_blocks: Blocks = text_blocks | cited_blocks | thinking_blocks | redacted_blocks | tool_blocks | server_blocks
 
 counts = st.integers(0, 10**6)
 usages = st.builds(
@@ -90,7 +91,7 @@ endings = st.sampled_from(
 )
 
 
-def messages(blocks: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+def messages(blocks: Blocks) -> Blocks:
     return st.builds(
         lambda content, usage, ending: {
             "id": "msg_01Ab",
@@ -154,6 +155,22 @@ def test_a_stream_that_breaks_off_gives_a_prefix_of_the_frames_and_an_error(
     assert bool(sent) == chat.started
 
 
+@settings(few, max_examples=200)
+@given(messages(shown_blocks | custom_blocks), plans, st.data())
+def test_damaged_bytes_never_raise_and_never_break_a_frame(
+    message: dict[str, Any], plan: ReplyPlan, data: st.DataObject
+) -> None:
+    upstream = stream(events_of(message, [4]))
+    at = data.draw(st.integers(0, len(upstream) - 1))
+    damage = st.binary(max_size=4) | st.sampled_from([b"\n", b"\r", b"\n\n", b'"', b"{}", b"\\ud800", b"\xff", b"null"])
+    damaged = upstream[:at] + data.draw(damage) + upstream[at + data.draw(st.integers(0, 4)) :]
+    chat = ChatStream(plan, created=CREATED, continue_pauses=True)
+    sent = chat.feed(damaged) + chat.end()
+    assert chat.stopped != (chat.error is not None)
+    for frame in frames(sent):
+        assert frame == ": ping" or len(frame["choices"]) == 1
+
+
 @few
 @given(messages(shown_blocks), plans, sizes)
 def test_openai_accumulates_our_stream_to_our_plain_answer(
@@ -172,7 +189,7 @@ def test_openai_accumulates_our_stream_to_our_plain_answer(
 def test_deltas_with_custom_tools_add_up_to_our_plain_answer(
     message: dict[str, Any], plan: ReplyPlan, text_sizes: list[int]
 ) -> None:
-    added: dict[str, Any] = {}
+    added: dict[object, object] = {}
     finish_reason = None
     for chunk in frames(sent_for(stream(events_of(message, text_sizes)), plan)):
         if isinstance(chunk, dict) and chunk["choices"]:
@@ -180,7 +197,9 @@ def test_deltas_with_custom_tools_add_up_to_our_plain_answer(
             accumulate_delta(added, choice["delta"])
             finish_reason = choice["finish_reason"]
     expected = plain(message, plan)["choices"][0]
-    assert comparable_message(added) == comparable_message(expected["message"])
+    assert comparable_message({str(key): value for key, value in added.items()}) == comparable_message(
+        expected["message"]
+    )
     assert finish_reason == expected["finish_reason"]
 
 

@@ -138,12 +138,8 @@ def _system_text(request: MessagesRequest) -> str:
 
 def _results(request: MessagesRequest) -> str:
     """First words after tool results: what they were."""
-    last = request.messages[-1]
-    for message in reversed(request.messages):
-        if message.role == "user":
-            last = message
-            break
-    found = [block for block in blocks_of(last.content) if isinstance(block, ToolResultBlock)]
+    last = next((message for message in reversed(request.messages) if message.role == "user"), None)
+    found = [block for block in blocks_of(last.content if last else []) if isinstance(block, ToolResultBlock)]
     if not found:
         return ""
     shown = []

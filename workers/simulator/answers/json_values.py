@@ -167,28 +167,31 @@ class Sampler:
     def _array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
         least = int(schema.get("minItems", 0))
         most = int(schema.get("maxItems", max(least, 3)))
-        first = [self._value(item, name, depth + 1) for item in schema.get("prefixItems", ())]
         items = schema.get("items", True)
+        values = [self._value(item, name, depth + 1) for item in schema.get("prefixItems", ())]
+        values = values[:most] if "maxItems" in schema else values
         count = least if depth >= _DEEP or items is False else min(most, max(least, 1 + self._random.randrange(2)))
-        unique = bool(schema.get("uniqueItems"))
-        values = first[: most if "maxItems" in schema else None]
-        tries = 0
         while len(values) < count:
             value = self._value(items, name, depth + 1)
-            tries += 1
-            if unique and value in values:
-                if tries > 100:
-                    if len(values) >= least:
-                        break
-                    raise Unsatisfiable(name)
-                if isinstance(value, str) and not {"enum", "const", "pattern", "format", "$ref"} & set(items):
-                    value = f"{value} {tries}"[-int(items.get("maxLength", 10**6)) :]
-                elif isinstance(value, (int, float)) and not isinstance(value, bool) and "maximum" not in items:
-                    value = max(entry for entry in values if isinstance(entry, (int, float))) + 1
+            if schema.get("uniqueItems") and value in values:
+                value = self._another(items, values, name, depth)
+                if value in values and len(values) >= least:
+                    break
                 if value in values:
-                    continue
+                    raise Unsatisfiable(name)
             values.append(value)
         return values
+
+    def _another(self, items: Any, values: Sequence[Any], name: str, depth: int) -> Any:
+        """A value that is not among the given ones, or after many tries one that is."""
+        value = None
+        for number in range(2, 100):
+            value = self._value(items, name, depth + 1)
+            if isinstance(value, str) and isinstance(items, Mapping) and set(items) <= {"type", "description", "title"}:
+                value = f"{value} {number}"
+            if value not in values:
+                break
+        return value
 
     def _number(self, schema: Mapping[str, Any], *, whole: bool) -> float | int:
         step = schema.get("multipleOf") or (1 if whole else None)

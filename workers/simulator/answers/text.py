@@ -79,17 +79,17 @@ def cut_to_tokens(text: str, tokens: int) -> str:
 
 
 def split_tokens(text: str, tokens: int) -> list[str]:
-    """A text in parts of about so many tokens each, never inside a character."""
+    """A text in parts of at most so many tokens each, never inside a character."""
+    step = tokens * 4
     if text.isascii():
-        step = tokens * 4
         return [text[start : start + step] for start in range(0, len(text), step)]
     parts: list[str] = []
     raw = text.encode()
     start = 0
     while start < len(raw):
-        end = min(start + tokens * 4, len(raw))
+        end = min(start + step, len(raw))
         while end < len(raw) and raw[end] & 0xC0 == 0x80:
-            end += 1
+            end -= 1
         parts.append(raw[start:end].decode())
         start = end
     return parts
