@@ -13,7 +13,6 @@ from app.config import Config
 from tests.support.asgi import Reply, call
 from tests.support.services import make_services
 
-
 SERVICES = make_services(config=Config(api_key="gateway-key-for-tests"))
 GATEWAY = GatewayApp(create_litestar(SERVICES), SERVICES)
 
