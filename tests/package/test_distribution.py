@@ -11,17 +11,18 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
-import time
+import urllib.parse
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.processes import child_process
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("app", "workers")
@@ -103,32 +104,16 @@ def output_of(command: list[str | Path], cwd: Path, environment: dict[str, str])
     return finished.stdout
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-def request(port: int, method: str, path: str, body: dict[str, object] | None = None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+def ask(base_url: str, question: dict[str, object]) -> tuple[int, bytes]:
+    address = urllib.parse.urlsplit(base_url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
     try:
-        connection.request(method, path, json.dumps(body) if body else None, {"content-type": "application/json"})
+        headers = {"content-type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", json.dumps(question), headers)
         reply = connection.getresponse()
         return reply.status, reply.read()
     finally:
         connection.close()
-
-
-def wait_until_ready(port: int, process: subprocess.Popen[bytes], deadline_s: float = 30.0) -> None:
-    until = time.monotonic() + deadline_s
-    while time.monotonic() < until:
-        assert process.poll() is None, f"the gateway ended with {process.returncode}"
-        try:
-            if request(port, "GET", "/health/ready")[0] == 200:
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError(f"the gateway is not ready after {deadline_s} s")
 
 
 def test_sdist_holds_every_file_of_ours(sdist: Path) -> None:
@@ -159,6 +144,24 @@ def test_our_packages_have_files_that_are_not_python(suffix: str) -> None:
     assert [name for name in our_files() if name.endswith(suffix)]
 
 
+def test_the_trap_works(commands: Path, elsewhere: Path) -> None:
+    """A Python that looks into the working directory first falls into it."""
+    finished = subprocess.run(
+        [commands / "python", "-c", "import app"], cwd=elsewhere, capture_output=True, check=False
+    )
+
+    assert finished.returncode != 0
+    assert (elsewhere / "IMPORTED").read_text() == "app/__init__.py"
+
+
+def test_the_wheel_is_what_runs(commands: Path, elsewhere: Path, environment: dict[str, str]) -> None:
+    """And not the source tree, should it be installed in the environment of the test run."""
+    code = "import app, workers; print(app.__file__, workers.__file__)"
+    places = output_of([commands / "python", "-P", "-c", code], elsewhere, environment).split()
+
+    assert [Path(place).is_relative_to(commands.parent) for place in places] == [True, True]
+
+
 def test_version(commands: Path, elsewhere: Path, environment: dict[str, str]) -> None:
     assert "0.1.0" in output_of([commands / "claude-wrapper", "--version"], elsewhere, environment)
     assert not (elsewhere / "IMPORTED").exists()
@@ -182,23 +185,13 @@ def test_config(commands: Path, elsewhere: Path, environment: dict[str, str]) ->
 def test_gateway_answers_from_a_directory_with_packages_of_the_same_names(
     commands: Path, elsewhere: Path, environment: dict[str, str]
 ) -> None:
-    port = free_port()
+    command = [str(commands / "claude-wrapper"), "--mock", "--no-interactive", "--port", "0"]
     question = {"model": "claude-3-5-sonnet-20241022", "messages": [{"role": "user", "content": "Hello!"}]}
-    process = subprocess.Popen(
-        [commands / "claude-wrapper", "--mock", "--no-interactive", "--port", str(port)],
-        cwd=elsewhere,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        wait_until_ready(port, process)
-        status, body = request(port, "POST", "/v1/chat/completions", question)
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
+    with child_process(command, env=environment, cwd=elsewhere, output=elsewhere / "output") as gateway:
+        base_url = gateway.wait_for(r"OPENAI_BASE_URL=(\S+)/v1\n", within_s=60)[1]
+        status, body = ask(base_url, question)
+        gateway.send(signal.SIGTERM)
+        code = gateway.wait(within_s=30)
 
     assert status == 200, body
     assert json.loads(body)["choices"][0]["message"]["content"]
