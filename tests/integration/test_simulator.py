@@ -319,8 +319,18 @@ def golden_requests():
             continue
         for number, variant in enumerate([case, *case.get("variants", [])]):
             out = variant.get("out")
+            if "body_without_schema" in variant:
+                out = _with_schema(case, variant)
             if isinstance(out, dict) and out.get("path") == "/v1/messages":
                 yield pytest.param(out, id=f"{path.stem}-{number}")
+
+
+def _with_schema(case, variant):
+    """Golden 06 states the body without what all its variants share."""
+    body = variant["body_without_schema"]
+    form = {"type": "json_schema", "schema": case["transformed_schema"]}
+    body = body | {"messages": HELLO, "output_config": body["output_config"] | {"format": form}}
+    return {"path": "/v1/messages", "headers": {"anthropic-version": "2026-10-21"}, "body": body}
 
 
 @pytest.mark.parametrize("out", list(golden_requests()))

@@ -90,7 +90,8 @@ class Usage(Out, frozen=True, kw_only=True):
     output_tokens: int
     output_tokens_details: OutputTokensDetails | None = None
     server_tool_use: ServerToolUsage | None = None
-    service_tier: Literal["standard", "priority"] = "standard"
+    service_tier: str = "standard"
+    speed: Literal["standard", "fast"] = "standard"
 
 
 class Answer(Struct, frozen=True, kw_only=True):

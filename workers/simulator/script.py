@@ -53,6 +53,7 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         redacted: thinking comes as ``redacted_thinking``.
         pause: a turn with a server tool is paused (``pause_turn``) this many times.
         stop_reason: replaces the answer's; ``refusal`` comes with its details.
+        service_tier: of ``usage``.
         times: a header's or marker's script acts on the first N identical requests, an admin script on N requests;
             0 means always.
         match: an admin script acts on requests whose body contains this text.
@@ -92,6 +93,7 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     redacted: bool = False
     pause: int = 0
     stop_reason: str = ""
+    service_tier: str = "standard"
     times: int = 0
     match: str = ""
 

@@ -214,7 +214,7 @@ class Simulator:
             stop_reason=answer.stop_reason,
             stop_sequence=answer.stop_sequence,
             stop_details=answer.stop_details,
-            usage=_usage(pieces, cache, answer),
+            usage=_usage(message_request, pieces, cache, answer, script.service_tier),
             input_transformations=[drop.shown() for drop in dropped]
             if BINDING_BETA in betas and facts.thinking
             else None,
@@ -385,7 +385,7 @@ class Simulator:
         raise ApiError(404, "Not found")
 
 
-def _usage(pieces: list[Piece], cache: CacheUse, answer: Answer) -> Usage:
+def _usage(request: MessagesRequest, pieces: list[Piece], cache: CacheUse, answer: Answer, service_tier: str) -> Usage:
     written = cache.written_5m + cache.written_1h
     return Usage(
         input_tokens=total_tokens(pieces) - cache.read - written,
@@ -397,6 +397,8 @@ def _usage(pieces: list[Piece], cache: CacheUse, answer: Answer) -> Usage:
         output_tokens=answer.output_tokens,
         output_tokens_details=OutputTokensDetails(thinking_tokens=answer.thinking_tokens),
         server_tool_use=ServerToolUsage(web_search_requests=answer.web_searches) if answer.web_searches else None,
+        service_tier=service_tier,
+        speed=request.speed or "standard",
     )
 
 

@@ -23,7 +23,6 @@ from workers.simulator.wire import (
 NO_SAMPLING_VERSION: Final = "2026-10-21"
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[a-zA-Z]{2,}")
-_PHONE: Final = re.compile(r"\+?\d[\d ()-]{8,}\d$")
 
 
 def check_parameters(request: MessagesRequest, facts: ModelFacts, version: str) -> None:
@@ -53,8 +52,6 @@ def _check_user_id(user_id: str) -> None:
         raise Invalid("String should have at most 256 characters", "metadata.user_id")
     if _EMAIL.search(user_id):
         raise Invalid("user_id appears to contain an email address", "metadata.user_id")
-    if _PHONE.match(user_id):
-        raise Invalid("user_id appears to contain a phone number", "metadata.user_id")
 
 
 def _check_sampling(request: MessagesRequest, facts: ModelFacts, version: str) -> None:

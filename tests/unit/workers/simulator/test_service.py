@@ -1,5 +1,7 @@
 """Routes, authentication, models, usage, the stream's form, and that answers are a function of the request."""
 
+import json
+
 import pytest
 
 from tests.support.simulator_calls import body, content, events, json_of, message, refusal, send, text_of, tool
@@ -91,7 +93,7 @@ def test_the_stream_adds_up_to_the_plain_message(simulator):
             case {"type": "content_block_delta", "delta": {"type": "signature_delta", "signature": signature}}:
                 built["content"][-1]["signature"] += signature
             case {"type": "content_block_stop"} if partial:
-                built["content"][-1]["input"] = __import__("json").loads(partial)
+                built["content"][-1]["input"] = json.loads(partial)
             case {"type": "message_delta", "delta": delta, "usage": usage}:
                 built |= delta
                 built["usage"] |= usage
@@ -231,3 +233,9 @@ def test_the_lean_way_leaves_tools_to_the_long_one():
 
 def test_a_head_reply_has_no_body(simulator):
     assert content(send(simulator, method="HEAD", path="/")) == b""
+
+
+def test_speed_and_tier_are_part_of_usage(simulator):
+    payload = body("[[sim: service_tier=priority]]", speed="fast")
+    usage = message(simulator, payload, headers={"anthropic-beta": "fast-mode-2026-02-01"})["usage"]
+    assert (usage["speed"], usage["service_tier"]) == ("fast", "priority")

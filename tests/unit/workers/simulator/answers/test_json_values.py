@@ -1,5 +1,7 @@
 """Sampled values satisfy their schema, as the jsonschema package sees it."""
 
+import json
+
 import jsonschema
 import pytest
 from hypothesis import given, settings
@@ -149,4 +151,4 @@ def test_structured_output_is_json_of_the_schema():
     }
     payload = body("List them.", output_config={"format": {"type": "json_schema", "schema": schema}})
     text = text_of(message(Simulator(SimulatorSettings()), payload))
-    jsonschema.validate(__import__("json").loads(text), schema)
+    jsonschema.validate(json.loads(text), schema)
