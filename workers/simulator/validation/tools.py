@@ -123,7 +123,7 @@ def _is_schema(schema: Any) -> bool:
         return False
     kinds = schema.get("type", [])
     kinds = kinds if isinstance(kinds, list) else [kinds]
-    if any(kind not in _JSON_TYPES for kind in kinds):
+    if any(not isinstance(kind, str) or kind not in _JSON_TYPES for kind in kinds):
         return False
     required = schema.get("required", [])
     if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
