@@ -127,6 +127,18 @@ def test_a_wrong_field_is_named(client: OpenAI, change: dict[str, Any], param: s
     assert code is None or caught.value.code == code
 
 
+def test_a_tool_whose_schema_anthropic_refuses_is_named(client: OpenAI) -> None:
+    parameters = {"type": "object", "properties": {"city": {"type": {"type": "text"}}}}
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(
+            model=MODEL,
+            messages=ask("Hi"),
+            tools=[{"type": "function", "function": {"name": "get_weather", "parameters": parameters}}],
+        )
+
+    assert str(caught.value.param).startswith("tools[0]")
+
+
 def test_a_missing_model_is_named(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.post("/chat/completions", body={"messages": ask("Hi")}, cast_to=object)

@@ -96,7 +96,7 @@ def test_two_choices_stream_side_by_side(client: OpenAI, topic: str) -> None:
 
 def test_deltas_arrive_while_the_answer_is_written(client: OpenAI, topic: str) -> None:
     """40 tokens at 40 a second in deltas of 4: the first one comes long before the last one."""
-    pace = "[[sim: output_tokens=40 thinking_tokens=1 tokens_per_second=40]]"
+    pace = f"[[sim: text='{'0123456789abcdef' * 10}' thinking_tokens=1 tokens_per_second=40]]"
     arrived: list[float] = []
     with client.chat.completions.create(model=MODEL, messages=ask(f"{topic} {pace}"), stream=True) as stream:
         arrived.extend(time.monotonic() for chunk in stream if chunk.choices[0].delta.content)
