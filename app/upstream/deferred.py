@@ -40,9 +40,9 @@ class DeferredUpstream:
         return await upstream.send(request)
 
     async def close(self) -> None:
-        """Closes the lane, if it was opened."""
-        if self._opening is not None:
-            await (await self._opened()).close()
+        """Closes the lane, if it is open; one that is still opening has no connections yet, and is not waited for."""
+        if self._upstream is not None:
+            await self._upstream.close()
 
     async def _opened(self) -> Upstream:
         if self._opening is None:

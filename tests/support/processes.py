@@ -96,6 +96,16 @@ class ChildProcess:
         """Its descendants that live now."""
         return psutil.Process(self.pid).children(recursive=True)
 
+    def commands(self) -> dict[int, str]:
+        """The command line of each descendant that lives now, by pid."""
+        found = {}
+        for child in self.children():
+            try:
+                found[child.pid] = " ".join(child.cmdline())
+            except psutil.Error:  # ended meanwhile, or not reaped yet
+                continue
+        return found
+
     def close(self) -> None:
         """Ends it and everything it has started."""
         try:
