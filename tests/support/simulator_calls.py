@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from workers.simulator.delivery import Reply
+from workers.simulator.exchange import Request
 from workers.simulator.journal import Entry
-from workers.simulator.service import Request, Simulator
+from workers.simulator.schedule import Reply
+from workers.simulator.service import Simulator
 
 HEADERS = {"x-api-key": "test-key", "anthropic-version": "2026-10-21", "content-type": "application/json"}
 

@@ -16,8 +16,9 @@ import httptools
 
 from workers.simulator.delivery import Delivery
 from workers.simulator.errors import ApiError
+from workers.simulator.exchange import Request, error_reply
 from workers.simulator.journal import Entry
-from workers.simulator.service import Request, Simulator, error_reply
+from workers.simulator.service import Simulator
 
 #: Requests a client may send ahead on one connection.
 _MOST_WAITING = 64

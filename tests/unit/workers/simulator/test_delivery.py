@@ -159,7 +159,7 @@ def test_pings_fill_the_silence_before_the_first_token():
 
 
 def test_a_stamp_is_the_time_at_which_the_delta_was_due(monkeypatch):
-    monkeypatch.setattr("workers.simulator.delivery.time.time", lambda: 1_800_000_000.0)
+    monkeypatch.setattr("workers.simulator.schedule.time.time", lambda: 1_800_000_000.0)
     parts = reply(stream=True, stamp=True, ttft_ms=500, tokens_per_second=10, output_tokens=8, delta_tokens=4).parts
     stamps = [part.data.split(b'"text":"')[1].split(b'"')[0] for part in parts if b"text_delta" in part.data]
     assert stamps == [b"1800000000500.000 ", b"1800000000900.000 "]
