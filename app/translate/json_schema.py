@@ -56,7 +56,7 @@ def _transform_json(schema: bytes) -> TransformedSchema:
         raise ValueError("the schema is nested too deeply") from None
 
 
-_transform_cached = functools.lru_cache(maxsize=512)(_transform_json)
+_transform_cached = functools.lru_cache(maxsize=256)(_transform_json)
 
 
 def transform_schema(schema: Any) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from app.translate.notes import Notes
 #: Anthropic's bound on markers, the automatic one included.
 MAX_MARKERS: Final = 4
 
+_AT_MOST_AN_HOUR: Final = "Anthropic keeps a prompt for at most an hour"
+
 Ttl = Literal["5m", "1h"]
 Marked = anthropic.MarkableBlock | anthropic.Tool
 Source = openai.TextPart | openai.RefusalPart | openai.ImagePart | openai.AudioPart | openai.FilePart
@@ -34,37 +36,26 @@ class CacheMarkers:
         if options is not None and options.ttl is not None:
             self._ttl = "1h"
             if options.ttl != "30m":
-                notes.adjust("prompt_cache_options.ttl", "1h", "Anthropic keeps a prompt for at most an hour")
+                notes.adjust("prompt_cache_options.ttl", "1h", _AT_MOST_AN_HOUR)
         if request.prompt_cache_retention == "24h":
             self._ttl = "1h"
         self._request_marker = request.cache_control
 
-    def of_part(self, part: Source, path: str) -> anthropic.CacheControl | UnsetType:
-        """The marker that a part carries, if any; ``path`` is the part's."""
-        if part.cache_control is not None:
-            return self._passed(part.cache_control)
-        breakpoint_ = part.prompt_cache_breakpoint
-        if breakpoint_ is None:
-            return UNSET
-        if breakpoint_.ttl == "12h":
-            reason = "Anthropic keeps a prompt for at most an hour"
-            self._notes.adjust(f"{path}.prompt_cache_breakpoint.ttl", "1h", reason)
-        return anthropic.CacheControl(ttl="1h" if breakpoint_.ttl is not None else self._ttl)
-
-    def mark(self, block: Marked, marker: anthropic.CacheControl, path: str) -> None:
-        """Puts a marker onto a block; ``path`` says where it came from."""
-        block.cache_control = marker
-        self._set.append((block, path))
-
     def mark_part(self, part: Source, block: anthropic.MarkableBlock | None, path: str) -> None:
-        """Carries the marker of a part over to its block; None when the part left no block."""
-        marker = self.of_part(part, path)
-        if marker is UNSET:
-            return
+        """Carries the marker of a part over to its block.
+
+        Args:
+            part: one that has a marker.
+            block: what became of it; None when nothing did.
+            path: the part's.
+        """
+        field = "cache_control" if part.cache_control is not None else "prompt_cache_breakpoint"
         if block is None:
-            self._notes.ignore(f"{path}.{_field_of(part)}", "nothing is left of the part to mark")
+            self._notes.ignore(f"{path}.{field}", "nothing is left of the part to mark")
+        elif part.cache_control is not None:
+            self._mark(block, self._passed(part.cache_control), f"{path}.{field}")
         else:
-            self.mark(block, marker, f"{path}.{_field_of(part)}")
+            self._mark(block, self._breakpoint(part.prompt_cache_breakpoint, path), f"{path}.{field}")
 
     def mark_last(self, control: openai.CacheControl, blocks: list[anthropic.Block], path: str) -> None:
         """Carries the marker of a whole message over to its last block; thinking cannot be marked."""
@@ -72,11 +63,11 @@ class CacheMarkers:
         if last is None or isinstance(last, anthropic.ThinkingBlock | anthropic.RedactedThinkingBlock):
             self._notes.ignore(f"{path}.cache_control", "the message has no block that can be marked")
         else:
-            self.mark(last, self._passed(control), f"{path}.cache_control")
+            self._mark(last, self._passed(control), f"{path}.cache_control")
 
     def mark_tool(self, control: openai.CacheControl, tool: anthropic.Tool, path: str) -> None:
         """Carries the marker of a tool over."""
-        self.mark(tool, self._passed(control), f"{path}.cache_control")
+        self._mark(tool, self._passed(control), f"{path}.cache_control")
 
     def automatic(
         self, mode: Literal["off", "auto", "always"], *, several_turns: bool, tools: bool
@@ -101,9 +92,17 @@ class CacheMarkers:
             block.cache_control = UNSET
             self._notes.ignore(path, "a request has at most four cache markers, and the latest are kept")
 
+    def _mark(self, block: Marked, marker: anthropic.CacheControl, path: str) -> None:
+        if block.cache_control is not UNSET:
+            self._set = [(marked, of) for marked, of in self._set if marked is not block]
+        block.cache_control = marker
+        self._set.append((block, path))
+
     def _passed(self, control: openai.CacheControl) -> anthropic.CacheControl:
         return anthropic.CacheControl(ttl=control.ttl if control.ttl is not None else self._ttl)
 
-
-def _field_of(part: Source) -> str:
-    return "cache_control" if part.cache_control is not None else "prompt_cache_breakpoint"
+    def _breakpoint(self, breakpoint_: openai.PromptCacheBreakpoint | None, path: str) -> anthropic.CacheControl:
+        ttl = None if breakpoint_ is None else breakpoint_.ttl
+        if ttl == "12h":
+            self._notes.adjust(f"{path}.prompt_cache_breakpoint.ttl", "1h", _AT_MOST_AN_HOUR)
+        return anthropic.CacheControl(ttl=self._ttl if ttl is None else "1h")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -354,6 +354,5 @@ def bad_tool_name(path: str) -> InvalidRequest:
 
 def _strip_end(messages: list[anthropic.Message]) -> None:
     """Claude refuses a prefill that ends in white space."""
-    last = messages[-1].content[-1]
-    if isinstance(last, anthropic.TextBlock):
-        last.text = last.text.rstrip()
+    last = cast("anthropic.TextBlock", messages[-1].content[-1])  # calls have been answered, thinking stands first
+    last.text = last.text.rstrip()

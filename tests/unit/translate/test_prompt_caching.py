@@ -86,6 +86,13 @@ def test_a_marker_of_a_message_goes_to_its_last_block() -> None:
     assert marks(request) == [None, MARK]
 
 
+def test_a_block_marked_twice_counts_once() -> None:
+    parts = [text(cache_control=MARK)] * 4
+    request = {"messages": [{"role": "user", "content": parts, "cache_control": HOUR}]}
+    assert marks(request) == [MARK, MARK, MARK, HOUR]
+    assert ignored(request) == ()
+
+
 def test_a_marker_on_nothing_is_reported() -> None:
     empty = {"role": "user", "content": "", "cache_control": MARK}
     assert ignored({"messages": [empty, *HELLO]}) == ("messages[0].cache_control",)
