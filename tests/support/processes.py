@@ -44,6 +44,7 @@ class ChildProcess:
 
     def __init__(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path) -> None:
         self._output = output
+        self._logs_at_the_end: str | None = None
         with output.open("wb") as file:
             self._process = subprocess.Popen(
                 command,
@@ -59,7 +60,7 @@ class ChildProcess:
     @property
     def logs(self) -> str:
         """Everything it has printed so far, on both streams."""
-        return self._output.read_text(errors="replace")
+        return self._logs_at_the_end if self._logs_at_the_end is not None else self._output.read_text(errors="replace")
 
     def wait_for(self, pattern: str, *, within_s: float) -> re.Match[str]:
         """The first match in what it prints; fails with its output when it ends before, or takes too long."""
@@ -124,6 +125,7 @@ class ChildProcess:
             except psutil.NoSuchProcess:
                 continue
         self._process.wait()
+        self._logs_at_the_end = self.logs
 
 
 @contextmanager
