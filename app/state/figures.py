@@ -17,6 +17,8 @@ from app.state.scripts import PUBLISH_WORKER
 
 #: How often a worker publishes; a third of the time to live of what it publishes.
 PUBLISH_INTERVAL_S = 5.0
+#: From here on the figures of all, half a kilobyte each, are a large reply.
+_MANY_WORKERS = 100
 
 
 class WorkerFigures(Struct, frozen=True, kw_only=True):
@@ -81,7 +83,8 @@ async def read_all(state: StateConnection) -> list[WorkerFigures]:
     worker_ids = await state.call("ZRANGE", keys.WORKERS, 0, -1)
     if not worker_ids:
         return []
-    values = await state.call("MGET", *(keys.worker(worker_id.decode()) for worker_id in worker_ids), large=True)
+    names = (keys.worker(worker_id.decode()) for worker_id in worker_ids)
+    values = await state.call("MGET", *names, large=len(worker_ids) > _MANY_WORKERS)
     return sorted(_readable(values), key=lambda figures: (figures.host, figures.started_at, figures.worker_id))
 
 

@@ -10,7 +10,7 @@ Rules kept here (DESIGN.md sections 3 and 4):
   once.
 - **Keeping.** A background task connects, pauses (jittered, bounded backoff) and, while the breaker is open, probes the
   store once a second, with traffic or without. A probe is a write, so that a read-only or full store is no recovery.
-- **Silence.** A connection that owes a reply and says nothing for ``silence_limit_s`` is dead (a cut cable sends no
+- **Silence.** A connection that owes a reply and says nothing for ``PATIENCE_S`` is dead (a cut cable sends no
   goodbye) and is made anew.
 - **No repetition.** A command that may have run is never sent again. ``NOSCRIPT`` means it did not run: the
   script is sent whole (``EVAL``), once, within the deadline of its call.
@@ -36,8 +36,11 @@ from app.state.scripts import ScriptWords
 from app.state.urls import Address
 from app.state.wire import Batch, Pending, Wire, pack, pack_script_text
 
-#: Time to connect, with TLS and log-in. Under the probe interval, so that a probe a second can be kept.
-CONNECT_TIMEOUT_S = 0.75
+#: How long a connection may take to be made (TCP, TLS, log-in: some four round trips), and how long it may owe a reply
+#: in silence before it counts as dead. At least this, and at least ``PATIENCE_DEADLINES`` deadlines, as the operator
+#: sets those by the distance of the server.
+PATIENCE_S = 1.0
+PATIENCE_DEADLINES = 4
 #: First pause between two attempts to connect; it doubles up to the second that the breaker sets.
 BACKOFF_S = 0.05
 BACKOFF_LIMIT_S = 1.0
@@ -80,7 +83,7 @@ class Lane:
         self._queue_limit = queue_limit
         self._client_name = client_name
         self._keeps = keeps
-        self._silence_limit_s = max(1.0, 4 * timeout_s)
+        self._patience_s = max(PATIENCE_S, PATIENCE_DEADLINES * timeout_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wire: Wire | None = None
         self._wire_since = 0.0
@@ -200,7 +203,7 @@ class Lane:
         if wire is not self._wire:  # still at its handshake, which judges by itself
             return
         if isinstance(error, StoreUnfit):
-            self._breaker.failure(error.message)
+            self._breaker.failure(failure_reason(error))
             if isinstance(error, NotPrimary):
                 wire.close("it is a read-only replica")
         else:
@@ -267,7 +270,7 @@ class Lane:
     def _silent_at(self, wire: Wire) -> float:
         """When a connection that owes a reply counts as dead if it stays silent."""
         sent_at = wire.pending[0][1] - self._timeout_s
-        return max(sent_at, wire.heard_at) + self._silence_limit_s
+        return max(sent_at, wire.heard_at) + self._patience_s
 
     def _judge(self, until: float) -> None:
         """Fails every call whose deadline is at or before ``until``, and leaves a dead connection."""
@@ -312,9 +315,8 @@ class Lane:
     def _pause_s(self) -> float:
         jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads replicas in time, guards nothing
         if self._breaker.is_open:
-            # A little before or after the full second, so that replicas do not probe in step.
-            pause_s = self._breaker.seconds_to_probe()
-            return pause_s * (0.8 + 0.2 * jitter)
+            # A little less than the full second, by chance, so that replicas do not probe in step.
+            return self._breaker.seconds_to_probe() * (0.8 + 0.2 * jitter)
         if self._attempts == 0:
             return 0.0
         backoff_s = jitter * min(BACKOFF_LIMIT_S, BACKOFF_S * 2.0 ** min(self._attempts - 1, 10))
@@ -325,7 +327,7 @@ class Lane:
         wire = Wire(self, loop)
         self._tried_at = monotonic()
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(self._patience_s):
                 await dial(self._address, wire, loop)
                 await handshake(self._address, wire, self._client_name, _PROBE)
             if wire.closed:  # it was lost after its last reply, before we were woken
