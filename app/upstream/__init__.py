@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from app.config import Config
 from app.domain.upstream import Upstream
 from app.upstream.retries import RetryingUpstream
+from app.upstream.route import find_route
 from app.upstream.settings import LaneSettings
+
+
+def check_upstream(config: Config, environ: Mapping[str, str]) -> None:
+    """Refuses what ``open_upstream`` would refuse, without importing anything: for the start of a process.
+
+    Raises:
+        SettingError: a setting makes no sense; names the variable.
+    """
+    find_route(LaneSettings.of(config, environ))
 
 
 def open_upstream(config: Config, environ: Mapping[str, str]) -> Upstream:

@@ -1,4 +1,4 @@
-"""The network between the gateway and Anthropic: base URL, proxy and the certificates that are trusted.
+"""The network between the gateway and Anthropic: base URL, proxy, trusted certificates and the credential.
 
 Worked out once, when a lane is opened, from the settings and the environment that is passed in; a mistake is said then,
 with the name of the variable, and not with every request. No connection is made here.
@@ -10,11 +10,55 @@ import ipaddress
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 import certifi
 
 from app.config import SettingError
+from app.upstream.settings import LaneSettings
+
+
+class Route(NamedTuple):
+    """Where calls go, through what, and as whom; ``proxy``, ``key`` and ``token`` must not be shown."""
+
+    url: str
+    proxy: str | None
+    tls: ssl.SSLContext | None
+    key: str
+    token: str
+
+
+def find_route(settings: LaneSettings) -> Route:
+    """The route that the settings describe.
+
+    Raises:
+        SettingError: a setting makes no sense; names the variable.
+    """
+    url = base_url(settings.base_url)
+    return Route(
+        url=url,
+        proxy=proxy_url(url, settings.proxy, settings.environ),
+        tls=trusted_certificates(settings.ca_bundle, settings.environ) if url.startswith("https:") else None,
+        key=credential("ANTHROPIC_API_KEY", settings.api_key),
+        token=credential("ANTHROPIC_AUTH_TOKEN", settings.auth_token),
+    )
+
+
+def credential(name: str, text: str) -> str:
+    """A key or token as it may stand in a header; empty when there is none.
+
+    Args:
+        name: the variable, for the message; the value is never shown.
+        text: what was configured; space around it is a slip of copying.
+
+    Raises:
+        SettingError: it holds characters that no credential has.
+    """
+    value = text.strip()
+    if value and not (value.isascii() and value.isprintable() and " " not in value):
+        raise SettingError(f"{name}: holds characters that no credential has; copy it again.")
+    return value
 
 
 def base_url(text: str) -> str:

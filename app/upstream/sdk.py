@@ -16,9 +16,9 @@ from anthropic import APIConnectionError
 from app.domain.upstream import UpstreamReply, UpstreamRequest
 from app.errors import BadUpstreamReply, ShuttingDown, UpstreamTimeout
 from app.upstream.aiohttp_errors import READING_ERRORS, reading_error, sending_error
-from app.upstream.route import base_url, proxy_url, trusted_certificates
+from app.upstream.route import find_route
 from app.upstream.sdk_client import SdkClient
-from app.upstream.settings import LaneSettings, credential, no_credential
+from app.upstream.settings import LaneSettings, no_credential
 from app.upstream.slots import Slots
 from app.upstream.transport import AiohttpTransport
 
@@ -37,17 +37,15 @@ class SdkUpstream:
     """
 
     def __init__(self, settings: LaneSettings) -> None:
-        url = base_url(settings.base_url)
-        key = credential("ANTHROPIC_API_KEY", settings.api_key)
-        token = credential("ANTHROPIC_AUTH_TOKEN", settings.auth_token)
+        route = find_route(settings)
         transport = AiohttpTransport(
-            tls=trusted_certificates(settings.ca_bundle, settings.environ) if url.startswith("https:") else None,
-            proxy=proxy_url(url, settings.proxy, settings.environ),
+            tls=route.tls,
+            proxy=route.proxy,
             connect_timeout_s=settings.connect_timeout_s,
             idle_timeout_s=settings.idle_timeout_s,
             keepalive_s=settings.keepalive_s,
         )
-        self._client = SdkClient(url, key, token, transport) if key or token else None
+        self._client = SdkClient(route.url, route.key, route.token, transport) if route.key or route.token else None
         self._settings = settings
         self._slots = Slots(limit=settings.max_connections, wait_s=settings.pool_wait_s)
         self._closed = False
@@ -109,8 +107,11 @@ class SdkReply:
     """
 
     def __init__(self, reply: aiohttp.ClientResponse, settings: LaneSettings, release: Callable[[], None]) -> None:
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        if headers.pop("content-encoding", None) is not None:
+            headers.pop("content-length", None)  # aiohttp has decompressed the body
         self.status = reply.status
-        self.headers: Mapping[str, str] = {name.lower(): value for name, value in reply.headers.items()}
+        self.headers: Mapping[str, str] = headers
         self.attempts = 1
         self._reply = reply
         self._settings = settings
@@ -156,6 +157,10 @@ class SdkReply:
 
     async def close(self) -> None:
         """Ends the call; a body that was not read to its end closes the connection at once."""
+        self._end()
+
+    def __del__(self) -> None:
+        # A reply that was lost on its way to whoever asked for it, as when both ends of a task stop at the same time.
         self._end()
 
     def _end(self) -> None:

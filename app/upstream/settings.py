@@ -1,4 +1,4 @@
-"""What a lane to Anthropic has to know, apart from how it works: the settings of any lane, checked.
+"""What a lane to Anthropic has to know, apart from how it works: the settings of any lane.
 
 Filled from ``app.config.Config`` by ``app.upstream.open_upstream``; tests fill it themselves.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from app.config import Config, SettingError
+from app.config import Config
 from app.errors import UpstreamStatus
 
 
@@ -56,22 +56,6 @@ class LaneSettings(Struct, frozen=True, kw_only=True):
             ca_bundle=config.upstream_ca_bundle,
             environ=environ,
         )
-
-
-def credential(name: str, text: str) -> str:
-    """A key or token as it may stand in a header; empty when there is none.
-
-    Args:
-        name: the variable, for the message; the value is never shown.
-        text: what was configured; space around it is a slip of copying.
-
-    Raises:
-        SettingError: it holds characters that no credential has.
-    """
-    value = text.strip()
-    if value and not (value.isascii() and value.isprintable() and " " not in value):
-        raise SettingError(f"{name}: holds characters that no credential has; copy it again.")
-    return value
 
 
 def no_credential() -> UpstreamStatus:

@@ -10,7 +10,9 @@ async with raw_upstream(script) as upstream: ... upstream.base_url
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -66,20 +68,15 @@ class Peer:
 
     def reset(self) -> None:
         """Ends the connection with a TCP reset."""
-        import socket
-        import struct
-
         connection = self.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
-    async def gone(self) -> int:
-        """Waits until the client has closed the connection; how many bytes still came before that."""
-        count = 0
+    async def gone(self) -> None:
+        """Waits until the client has closed the connection; what still comes before that is dropped."""
         with suppress(ConnectionError):
-            while data := await self.reader.read(65536):
-                count += len(data)
-        return count
+            while await self.reader.read(65536):
+                pass
 
 
 @dataclass

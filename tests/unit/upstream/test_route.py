@@ -6,7 +6,8 @@ from typing import NamedTuple
 import pytest
 
 from app.config import SettingError
-from app.upstream.route import base_url, proxy_url, trusted_certificates
+from app.upstream.route import base_url, credential, find_route, proxy_url, trusted_certificates
+from app.upstream.settings import LaneSettings
 
 API = "https://api.anthropic.com"
 PROXY = "http://proxy.internal:3128"
@@ -150,3 +151,21 @@ def test_a_machine_whose_certificates_are_looked_up_when_needed_keeps_to_them(ba
     (tmp_path / "0a1b2c3d.0").touch()
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: Paths(str(tmp_path)))
     assert trusted_certificates("", {}).cert_store_stats()["x509_ca"] == 0
+
+
+@pytest.mark.parametrize(("text", "value"), [("", ""), ("  ", ""), (" sk-ant-1\n", "sk-ant-1")])
+def test_space_around_a_credential_is_a_slip_of_copying(text, value):
+    assert credential("ANTHROPIC_API_KEY", text) == value
+
+
+@pytest.mark.parametrize("text", ["sk ant", "sk\nant", "sk\x00", "schl\u00fcssel"])
+def test_what_cannot_be_a_credential_is_refused_without_showing_it(text):
+    with pytest.raises(SettingError) as raised:
+        credential("ANTHROPIC_API_KEY", text)
+    assert str(raised.value).startswith("ANTHROPIC_API_KEY: ")
+    assert text not in str(raised.value)
+
+
+def test_plain_http_needs_no_certificates():
+    route = find_route(LaneSettings(base_url="http://127.0.0.1:1", ca_bundle="/nowhere.pem", api_key="k"))
+    assert (route.url, route.tls, route.key, route.token) == ("http://127.0.0.1:1", None, "k", "")
