@@ -37,7 +37,6 @@ class RedisServer:
         self.socket_file = directory / "s"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
 
     @property
     def url(self) -> str:
@@ -89,9 +88,9 @@ class RedisServer:
 
     def kill(self) -> None:
         """``kill -9``."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     def freeze(self) -> None:
         """``SIGSTOP``: it stays connected and says nothing."""
@@ -111,6 +110,7 @@ class RedisServers:
     def __call__(self, *options: str) -> RedisServer:
         server = RedisServer(Path(tempfile.mkdtemp(prefix="cw-", dir="/tmp")), *options)
         self._started.append(server)
+        server.start()
         return server
 
     def end(self) -> None:
