@@ -11,6 +11,7 @@ import math
 import os
 from pathlib import Path
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from app.config import Config
@@ -54,3 +55,8 @@ class GatewayLogger(Logger):  # type: ignore[misc]
         """Takes over a configuration."""
         self.cfg = cfg
         self._access_log_enabled = False
+
+    def error(self, msg: str, *args: object, **kwargs: object) -> None:
+        """An error, unless a worker has said it better: one that cannot start tells why, then exits with 3."""
+        if args[1:] != (Arbiter.WORKER_BOOT_ERROR,) and not msg.startswith(("Shutting down", "Reason")):
+            super().error(msg, *args, **kwargs)

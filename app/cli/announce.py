@@ -5,6 +5,9 @@ from __future__ import annotations
 from app.config import Config
 from app.observability.version import VERSION
 
+#: Stands where a key is that must not be shown.
+KEY_PLACEHOLDER = "'<your API key>'"
+
 
 def reachable_host(host: str) -> str:
     """A host that a client on this machine can use, for an address that is listened on."""
@@ -41,8 +44,14 @@ def listens_beyond_this_machine(config: Config) -> bool:
     return not (config.host in ("localhost", "::1") or config.host.startswith("127."))
 
 
-def ready_block(config: Config, *, state: str) -> str:
-    """The block that says: it works, this is how to use it."""
+def ready_block(config: Config, *, state: str, new_key: str = "") -> str:
+    """The block that says: it works, this is how to use it.
+
+    Args:
+        config: the settings.
+        state: where state is kept, in words.
+        new_key: a key that was made just now, and is shown this once; a key that was given is never shown.
+    """
     url = base_url(config)
     listens_on = f" (listening on {config.host})" if listens_beyond_this_machine(config) else ""
     facts = {
@@ -55,8 +64,10 @@ def ready_block(config: Config, *, state: str) -> str:
     }
     lines = [f"Claude Wrapper {VERSION} is ready.", ""]
     lines += [f"  {name:<12}{value}" for name, value in facts.items()]
-    client_key = "not-needed" if is_open(config) else "<your API key>"
+    client_key = new_key or ("not-needed" if is_open(config) else KEY_PLACEHOLDER)
     lines += ["", f"  export OPENAI_BASE_URL={url}/v1", f"  export OPENAI_API_KEY={client_key}"]
+    if new_key:
+        lines += ["", "  This key is shown once. To keep it, set CLAUDE_WRAPPER_API_KEY to it for the next start."]
     return "\n".join(lines + [f"\n{warning}" for warning in warnings(config)])
 
 

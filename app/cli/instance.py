@@ -69,7 +69,8 @@ class Instance:
         Raises:
             OSError: it cannot be made.
         """
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self.directory.parent, self.directory):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def claim(self) -> None:
         """Makes this process the gateway of the port.

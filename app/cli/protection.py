@@ -24,9 +24,7 @@ def ask_for_key() -> str:
     """
     if not click.confirm("Protect the API with a key?", default=False):
         return ""
-    key = new_key()
-    click.echo(f"\nAPI key: {key}\nIt is shown once; set CLAUDE_WRAPPER_API_KEY to keep it for the next start.\n")
-    return key
+    return new_key()
 
 
 def new_key() -> str:

@@ -35,18 +35,21 @@ def serve(
     **given: Any,
 ) -> int:
     """Run the gateway in the foreground; Ctrl-C stops it gracefully, a second Ctrl-C at once."""
-    config = settings_of_command(bare_port, no_interactive, health_monitoring, given)
+    config, new_key = settings_of_command(bare_port, no_interactive, health_monitoring, given)
     if daemon:
         from app.cli.start import start_in_background
 
-        return start_in_background(config, given)
-    return run_in_foreground(config, announce_fd)
+        return start_in_background(config, given, new_key=new_key)
+    return run_in_foreground(config, announce_fd, new_key=new_key)
 
 
 def settings_of_command(
     bare_port: str | None, no_interactive: bool, health_monitoring: bool, given: dict[str, Any]
-) -> Config:
+) -> tuple[Config, str]:
     """The settings of ``serve`` and ``start``; asks for what may be asked.
+
+    Returns:
+        The settings, and the key among them when it was made just now.
 
     Raises:
         CommandFailed: a flag is not in this release.
@@ -56,12 +59,13 @@ def settings_of_command(
         raise CommandFailed("--health-monitoring is not in this release yet.", status=MISUSED)
     flags = {name: given[name] for name in SETTINGS} | {"port": chosen_port(bare_port, given["port"])}
     config, _ = load_settings(os.environ, flags)
-    if may_ask(config, no_interactive=no_interactive):
-        config = msgspec.structs.replace(config, api_key=ask_for_key())
-    return config
+    if not may_ask(config, no_interactive=no_interactive):
+        return config, ""
+    new_key = ask_for_key()
+    return msgspec.structs.replace(config, api_key=new_key), new_key
 
 
-def run_in_foreground(config: Config, announce_fd: int | None = None) -> int:
+def run_in_foreground(config: Config, announce_fd: int | None = None, *, new_key: str = "") -> int:
     """Everything from the port to the last line; returns the exit status.
 
     Raises:
@@ -101,7 +105,7 @@ def run_in_foreground(config: Config, announce_fd: int | None = None) -> int:
                 _say("The simulator does not answer; requests will fail until it does.", None)
             with suppress(OSError):
                 instance.tell(_facts(config, state.words))
-            _say(ready_block(config, state=state.words), announce_fd)
+            _say(ready_block(config, state=state.words, new_key=new_key), announce_fd)
 
         def on_stopping() -> None:
             _say("\nStopping: requests in flight may finish. Ctrl-C again stops at once.", None)

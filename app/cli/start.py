@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from app.cli.again import own_command
+from app.cli.announce import KEY_PLACEHOLDER
 from app.cli.errors import CommandFailed
 from app.cli.instance import Instance, data_root
 from app.cli.options import SETTINGS, serve_options
@@ -27,16 +28,17 @@ _READY_WITHIN_S = 120.0
 def start(bare_port: str | None, no_interactive: bool, health_monitoring: bool, daemon: bool, **given: Any) -> int:
     """Run the gateway in the background; 'status' and 'stop' find it by its port."""
     del daemon  # it is what this command does
-    config = settings_of_command(bare_port, no_interactive, health_monitoring, given)
-    return start_in_background(config, given)
+    config, new_key = settings_of_command(bare_port, no_interactive, health_monitoring, given)
+    return start_in_background(config, given, new_key=new_key)
 
 
-def start_in_background(config: Config, given: dict[str, Any]) -> int:
+def start_in_background(config: Config, given: dict[str, Any], *, new_key: str = "") -> int:
     """Starts ``serve`` in a session of its own and waits until it is ready.
 
     Args:
         config: the settings; the port and the key are taken from here.
         given: the flags as they were typed, passed on.
+        new_key: a key that was made just now; shown here, and kept out of the log.
 
     Raises:
         CommandFailed: it did not become ready; the text ends with what it said.
@@ -70,7 +72,7 @@ def start_in_background(config: Config, given: dict[str, Any]) -> int:
     announcement = _announcement(reader, process)
     if announcement is None:
         raise CommandFailed(_what_went_wrong(instance.log_path, log_begins_at, process))
-    click.echo(announcement)
+    click.echo(announcement.replace(KEY_PLACEHOLDER, new_key) if new_key else announcement)
     click.echo(f"\n  pid {process.pid}, log {instance.log_path}\n  stop it: claude-wrapper stop {config.port}")
     return 0
 

@@ -65,6 +65,15 @@ def test_mock_answers(gateway: RunningGateway) -> None:
     assert chat(gateway)["object"] == "chat.completion"
 
 
+def test_it_is_ready_within_two_seconds() -> None:
+    took_s = []
+    for _ in range(4):  # the machine may be busy with something else
+        started = time.monotonic()
+        with running_gateway("--mock"):
+            took_s.append(time.monotonic() - started)
+    assert min(took_s) < 2
+
+
 def test_one_clear_block_says_how_to_use_it(gateway: RunningGateway) -> None:
     block = gateway.logs
     for fact in (
@@ -104,8 +113,10 @@ def test_port_of_somebody_else_is_said(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("word", ["valkey-server", "simulator"])
-def test_companion_that_dies_is_started_again(gateway: RunningGateway, word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "name"), [("valkey-server", "The embedded state server"), ("simulator", "The simulator")]
+)
+def test_companion_that_dies_is_started_again(gateway: RunningGateway, word: str, name: str) -> None:
     old = named(gateway, word)
     eventually(lambda: time.time() - old.create_time() > 2.1, within_s=5)
     old.kill()
@@ -114,7 +125,7 @@ def test_companion_that_dies_is_started_again(gateway: RunningGateway, word: str
         return any(word in command for pid, command in gateway.process.commands().items() if pid != old.pid)
 
     eventually(is_back, within_s=8)
-    assert "died and was started again." in gateway.logs
+    eventually(lambda: f"{name} died and was started again." in gateway.logs, within_s=2)
 
     def answers() -> bool:
         try:
@@ -240,7 +251,7 @@ def test_wrong_model_table_is_one_line_and_no_trace(tmp_path: Path) -> None:
     ran = run("--port", "0", "--mock", env=env)
     assert ran.returncode == 1
     assert "CLAUDE_WRAPPER_MODELS_FILE" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert ran.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -291,6 +302,7 @@ def test_terminal_is_asked_once_and_shown_a_new_key_once(tmp_path: Path) -> None
     shown, status = in_terminal(gateway_command("--mock", "--port", "0"), env, b"y\n", r"OPENAI_API_KEY=\S+")
     assert shown.count("Protect the API with a key?") == 1
     assert len(re.findall(r"sk-cw-[A-Za-z0-9_-]{43}", shown)) == 1
+    assert "export OPENAI_API_KEY=sk-cw-" in shown
     assert "API key required" in shown
     assert "Stopped." in shown
     assert status == 0

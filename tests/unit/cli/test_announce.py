@@ -14,6 +14,13 @@ def test_block_can_be_pasted_and_shows_no_key() -> None:
     assert "secret" not in block
 
 
+def test_key_that_was_made_just_now_can_be_pasted_too() -> None:
+    block = ready_block(Config(api_key="sk-cw-new"), state="x", new_key="sk-cw-new")
+    assert block.count("sk-cw-new") == 1
+    assert "  export OPENAI_API_KEY=sk-cw-new\n" in block
+    assert "shown once" in block
+
+
 @pytest.mark.parametrize(
     ("host", "url"),
     [
