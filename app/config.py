@@ -129,7 +129,9 @@ class Config(Struct, frozen=True, kw_only=True):
         int, Meta(ge=1024), Help("largest plain reply taken from Anthropic, in bytes (64MiB)", kind="size")
     ] = 64 * 1024**2
     upstream_retries: Annotated[int, Meta(ge=0, le=5), Help("retries before the first byte")] = 1
-    upstream_proxy: Annotated[str, Help("HTTP proxy towards Anthropic; empty: HTTPS_PROXY and friends")] = ""
+    upstream_proxy: Annotated[
+        str, Help("HTTP proxy towards Anthropic; empty: HTTPS_PROXY and friends", secret=True)
+    ] = ""
     upstream_ca_bundle: Annotated[str, Help("PEM file of CAs to trust; empty: SSL_CERT_FILE or the system's")] = ""
 
     # Translation
