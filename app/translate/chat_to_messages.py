@@ -21,7 +21,7 @@ from app.translate.chat_decoding import DecodedChat, decode_chat_request
 from app.translate.content import ContentTranslator
 from app.translate.continuation import continue_after_pause
 from app.translate.notes import Notes
-from app.translate.prompt_caching import CacheMarkers
+from app.translate.prompt_caching import CacheMarkers, in_prompt_order
 from app.translate.raw import given_bytes
 from app.translate.settings import TranslationSettings
 from app.translate.thinking import ThinkingPlan, plan_thinking
@@ -214,7 +214,7 @@ def _history(request: openai.ChatRequest, facts: ModelFacts, settings: Translati
     if not tools.tools and conversation.tool_names:
         tools.tools, tools.choice = stubs(conversation.tool_names), anthropic.ToolChoice("none")
     automatic = markers.automatic(settings.auto_cache, several_turns=len(request.messages) > 1, tools=bool(tools.tools))
-    markers.keep_latest(automatic=automatic is not UNSET)
+    markers.settle(in_prompt_order(tools.tools, conversation.system, conversation.messages), automatic)
     return _History(conversation, tools, answer_format, automatic)
 
 

@@ -6,6 +6,7 @@ latest stay; a longer lifetime than five minutes is one hour.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 from msgspec import UNSET, UnsetType
@@ -29,7 +30,7 @@ class CacheMarkers:
 
     def __init__(self, request: openai.ChatRequest, notes: Notes) -> None:
         self._notes = notes
-        self._set: list[tuple[Marked, str]] = []
+        self._set: dict[int, tuple[Marked, str]] = {}
         options = request.prompt_cache_options
         self._explicit_only = options is not None and options.mode == "explicit"
         self._ttl: Ttl | UnsetType = UNSET
@@ -85,18 +86,33 @@ class CacheMarkers:
             return UNSET
         return anthropic.CacheControl(ttl=self._ttl)
 
-    def keep_latest(self, *, automatic: bool) -> None:
-        """Takes markers off again, the earliest first, until Anthropic accepts their number."""
-        surplus = len(self._set) + automatic - MAX_MARKERS
-        for block, path in self._set[: max(surplus, 0)]:
+    def settle(self, prompt: Iterable[object], automatic: anthropic.CacheControl | UnsetType) -> None:
+        """Makes the markers a set that Anthropic accepts.
+
+        Too many are taken off again, the earliest first; one that stands before a marker of an hour gets an hour too,
+        since lifetimes may only become shorter along the prompt.
+
+        Args:
+            prompt: what can be marked, in the order of the prompt (``in_prompt_order``).
+            automatic: the marker of the whole request, which counts and stands last.
+        """
+        if not self._set:
+            return
+        markers = [self._set[id(block)] for block in prompt if id(block) in self._set]
+        surplus = max(len(markers) + (automatic is not UNSET) - MAX_MARKERS, 0)
+        for block, path in markers[:surplus]:
             block.cache_control = UNSET
             self._notes.ignore(path, "a request has at most four cache markers, and the latest are kept")
+        hours = [at for at, (block, _) in enumerate(markers) if _is_hour(block.cache_control)]
+        last_hour = len(markers) if _is_hour(automatic) else hours[-1] if hours else 0
+        for block, path in markers[surplus:last_hour]:
+            if not _is_hour(block.cache_control):
+                block.cache_control = anthropic.CacheControl(ttl="1h")
+                self._notes.adjust(f"{path}.ttl", "1h", "a later marker has an hour, and lifetimes may not grow")
 
     def _mark(self, block: Marked, marker: anthropic.CacheControl, path: str) -> None:
-        if block.cache_control is not UNSET:
-            self._set = [(marked, of) for marked, of in self._set if marked is not block]
         block.cache_control = marker
-        self._set.append((block, path))
+        self._set[id(block)] = (block, path)
 
     def _passed(self, control: openai.CacheControl) -> anthropic.CacheControl:
         return anthropic.CacheControl(ttl=control.ttl if control.ttl is not None else self._ttl)
@@ -106,3 +122,20 @@ class CacheMarkers:
         if ttl == "12h":
             self._notes.adjust(f"{path}.prompt_cache_breakpoint.ttl", "1h", _AT_MOST_AN_HOUR)
         return anthropic.CacheControl(ttl=self._ttl if ttl is None else "1h")
+
+
+def in_prompt_order(
+    tools: Iterable[object], system: Iterable[object], messages: Iterable[anthropic.Message]
+) -> Iterator[object]:
+    """Everything of a request that can carry a cache marker, as Anthropic reads it."""
+    yield from tools
+    yield from system
+    for message in messages:
+        for block in message.content:
+            if isinstance(block, anthropic.ToolResultBlock) and isinstance(block.content, list):
+                yield from block.content
+            yield block
+
+
+def _is_hour(marker: anthropic.CacheControl | UnsetType) -> bool:
+    return marker is not UNSET and marker.ttl == "1h"

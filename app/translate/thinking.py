@@ -46,6 +46,7 @@ _EFFORT_BUDGET_TOKENS: Final[dict[Effort, int]] = {
     "max": 64000,
 }
 _ADAPTIVE: Final = {"type": "adaptive", "display": "summarized"}
+_THOUGHT: Final = (anthropic.ThinkingBlock, anthropic.RedactedThinkingBlock)
 _THINKS: Final = frozenset({"adaptive", "enabled"})
 
 
@@ -216,15 +217,32 @@ def _why_not_enabled(plan: ThinkingPlan, conversation: Conversation, *, forces_t
         return None
     if forces_tool:
         return "thinking with a budget does not go with a forced tool choice"
-    last = next((turn for turn in reversed(conversation.messages) if turn.role == "assistant"), None)
-    if last is None:
-        return None
-    if last is conversation.messages[-1]:
+    if conversation.messages[-1].role == "assistant":
         return "thinking with a budget does not go with a prefilled answer"
-    in_tool_use = isinstance(last.content[-1], anthropic.ToolUseBlock)
-    if in_tool_use and not isinstance(last.content[0], anthropic.ThinkingBlock | anthropic.RedactedThinkingBlock):
-        return "the last assistant message calls tools and came back without its thinking"
+    start = _start_of_tool_turn(conversation.messages)
+    if start is not None and not isinstance(start.content[0], _THOUGHT):
+        return "the assistant's calls of tools came back without the thinking before them"
     return None
+
+
+def _start_of_tool_turn(messages: Sequence[anthropic.Message]) -> anthropic.Message | None:
+    """Where the assistant began the turn whose calls have just been answered; None when no such turn is going on.
+
+    Claude thinks at the beginning of such a turn, which may go on over several calls and results.
+    """
+    start: anthropic.Message | None = None
+    answers_calls = False  # of the user turns between the one assistant turn and the next
+    later_role = ""
+    for turn in reversed(messages):
+        if turn.role == "assistant":
+            if not answers_calls:
+                break
+            start = turn
+        elif later_role == "assistant":
+            answers_calls = False
+        answers_calls = answers_calls or isinstance(turn.content[0], anthropic.ToolResultBlock)
+        later_role = turn.role
+    return start
 
 
 def _is_shown(request: openai.ChatRequest, asked: str | None, *, show_by_default: bool) -> bool:
@@ -248,9 +266,5 @@ def _bind(plan: ThinkingPlan, facts: ModelFacts, conversation: Conversation, not
 def _forget(conversation: Conversation, notes: Notes) -> None:
     """Takes all replayed thinking out again: all or nothing keeps what is left an unbroken run."""
     for turn, path in conversation.thinking:
-        turn.content = [
-            block
-            for block in turn.content
-            if not isinstance(block, anthropic.ThinkingBlock | anthropic.RedactedThinkingBlock)
-        ]
+        turn.content = [block for block in turn.content if not isinstance(block, _THOUGHT)]
         notes.ignore(path, "thinking is off, and this model binds thinking to its conversation")

@@ -82,6 +82,7 @@ class TurnTranslator:
         self._waiting: list[anthropic.TextBlock] = []
         self._open: dict[str, _OpenCall] = {}
         self._open_index = 0
+        self._used_ids: set[str] = set()
         self._started = False
         self._emptied_index = -1
         self._thinking: list[tuple[anthropic.Message, str]] = []
@@ -201,10 +202,19 @@ class TurnTranslator:
             raise InvalidRequest(
                 "Every tool call needs an id of its own.", param=f"messages[{index}].{where}.id", code="invalid_value"
             )
-        clean = id_ if id_.isidentifier() and id_.isascii() else _BAD_ID_CHARACTER.sub("_", id_)
+        clean = self._fresh_id(id_ if id_.isidentifier() and id_.isascii() else _BAD_ID_CHARACTER.sub("_", id_))
         self._open[id_] = _OpenCall(clean, name, is_legacy)
         self._tool_names[name] = None
         return clean
+
+    def _fresh_id(self, id_: str) -> str:
+        """An id that no earlier call has: Anthropic wants them unique in a conversation, OpenAI in a message only."""
+        fresh, number = id_, 1
+        while fresh in self._used_ids:
+            number += 1
+            fresh = f"{id_}_{number}"
+        self._used_ids.add(fresh)
+        return fresh
 
     def _arguments(self, text: str, index: int, where: str) -> Raw | dict[str, Any]:
         """Arguments as a JSON object; ones the model got wrong are wrapped, so that the history stays readable."""

@@ -35,14 +35,14 @@ def _maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 TEXT_PART = _with({"type": st.just("text"), "text": TEXT}, cache_control=MARKER, prompt_cache_breakpoint=BREAKPOINT)
-IMAGE_URL = st.sampled_from(["data:image/png;base64,AAAA", "https://example.com/a.png"])
+IMAGE_URL = st.sampled_from(["data:image/png;base64,iVBORw0KGgo=", "https://example.com/a.png"])
 IMAGE_PART = _with(
     {"type": st.just("image_url"), "image_url": _with({"url": IMAGE_URL}, detail=st.sampled_from(["auto", "low"]))},
     cache_control=MARKER,
 )
 FILE_PART = st.sampled_from(
     [
-        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0xLjQK"}},
         {"type": "file", "file": {"file_data": "data:text/plain;base64,aGk="}},
         {"type": "file", "file": {"file_id": "file_1"}},
     ]

@@ -88,8 +88,8 @@ def test_a_marker_of_a_message_goes_to_its_last_block() -> None:
 
 def test_a_block_marked_twice_counts_once() -> None:
     parts = [text(cache_control=MARK)] * 4
-    request = {"messages": [{"role": "user", "content": parts, "cache_control": HOUR}]}
-    assert marks(request) == [MARK, MARK, MARK, HOUR]
+    request = {"messages": [{"role": "user", "content": parts, "cache_control": MARK}]}
+    assert marks(request) == [MARK] * 4
     assert ignored(request) == ()
 
 
@@ -124,6 +124,28 @@ def test_results_and_calls_can_be_marked() -> None:
 )
 def test_tools_can_be_marked(tool: dict[str, Any]) -> None:
     assert sent({"tools": [tool]})["tools"][0]["cache_control"] == MARK
+
+
+@pytest.mark.parametrize("more", [{}, {"cache_control": HOUR}])
+def test_a_marker_before_one_of_an_hour_gets_an_hour(more: dict[str, Any]) -> None:
+    last = {} if more else {"cache_control": HOUR}
+    request = user(text(cache_control=HOUR), text(cache_control=MARK), text(**last), **more)
+    assert marks(request) == [HOUR, HOUR, last.get("cache_control")]
+    assert adjusted(request) == {"messages[0].content[1].cache_control.ttl": "1h"}
+
+
+def test_the_order_of_markers_is_that_of_the_prompt() -> None:
+    """The system message moves behind the user's, so that the hour comes first."""
+    system = {"role": "system", "content": "s", "cache_control": MARK}
+    messages = [*HELLO, system, {"role": "user", "content": "u", "cache_control": HOUR}]
+    assert adjusted({"messages": messages}) == {}
+
+
+def test_markers_inside_results_count_in_their_place() -> None:
+    called = [{"id": "c", "type": "function", "function": {"name": "weather", "arguments": ""}}]
+    answer = {"role": "tool", "tool_call_id": "c", "content": [text(cache_control=MARK)], "cache_control": HOUR}
+    request = {"messages": [*HELLO, {"role": "assistant", "tool_calls": called}, answer]}
+    assert adjusted(request) == {"messages[2].content[0].cache_control.ttl": "1h"}
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("off", 4), ("always", 3)])

@@ -18,6 +18,8 @@ from app.translate.chat_to_messages import TranslationSettings, decode_chat_requ
 from app.translate.compatibility import compatibility
 from tests.support.chat_requests import MODELS
 from tests.support.chat_strategies import JSON, broken_requests, chat_requests
+from workers.simulator.validation import check_request
+from workers.simulator.wire import MessagesRequest
 
 SETTINGS = st.builds(
     TranslationSettings,
@@ -87,6 +89,16 @@ def test_the_body_is_one_that_anthropics_types_know_entirely(request: Any, chose
     unknown = lost(body, exhausted(anthropic_types().validate_python(body)))
     free_form = (".input_schema.", ".temperature", ".top_p", ".top_k")  # sampling: of the older API version
     assert [path for path in unknown if not any(name in path for name in free_form)] == []
+
+
+@LARGE
+@given(chat_requests(), SETTINGS)
+def test_the_simulator_finds_nothing_wrong_with_it(request: Any, chosen: TranslationSettings) -> None:
+    """The simulator refuses what Anthropic refuses, from its own reading of the rules."""
+    call = to_messages(decode_chat_request(json.dumps(request).encode()), MODELS, chosen)
+    facts = MODELS.resolve(call.model).facts
+    upstream_request = msgspec.json.decode(call.body, type=MessagesRequest)
+    check_request(upstream_request, facts, call.anthropic_version, call.betas, call.body)
 
 
 @LARGE

@@ -195,6 +195,34 @@ def test_a_budget_in_a_tool_turn_needs_the_thinking_back(assistant: Any, thinks:
     assert adjusted(request) == ({} if thinks else {"reasoning_effort": "none"})
 
 
+def again(*turns: Any) -> dict[str, Any]:
+    """A conversation from names: ``u`` user, ``a`` answer, ``c`` call and result, ``C`` the same with thinking."""
+    messages: list[Any] = []
+    for turn in turns:
+        if turn in "cC":
+            messages += tool_use(**({"thinking_blocks": [SIGNED]} if turn == "C" else {}))[1:]
+        else:
+            messages.append({"role": "user" if turn == "u" else "assistant", "content": turn})
+    return effort("low", BUDGETS, tools=[WEATHER], messages=messages)
+
+
+@pytest.mark.parametrize(
+    ("turns", "thinks"),
+    [
+        ("uCc", True),
+        ("ucC", False),
+        ("uCcu", True),
+        ("ucu", False),
+        ("ucau", True),
+        ("ucuC", False),
+        ("ucauC", True),
+        ("uac", False),
+    ],
+)
+def test_a_tool_turn_needs_thinking_at_its_beginning_only(turns: str, thinks: bool) -> None:
+    assert ("thinking" in sent(again(*turns))) == thinks
+
+
 def test_a_budget_between_turns_needs_no_thinking_back() -> None:
     messages = [*HELLO, {"role": "assistant", "content": "a"}, *HELLO]
     assert "thinking" in sent(effort("low", BUDGETS, messages=messages))

@@ -137,6 +137,21 @@ def test_ids_are_cleaned_on_both_sides() -> None:
     assert [block["tool_use_id"] for block in got[2]["content"]] == ["call_1__", "call-2"]
 
 
+def test_an_id_used_again_is_told_apart() -> None:
+    one = [calls(function_call("call_0")), result("call_0")]
+    got = turns(
+        USER,
+        *one,
+        *one,
+        calls(function_call("call.0"), function_call("call_0_2")),
+        result("call.0"),
+        result("call_0_2"),
+    )
+    used = [block["id"] for turn in got for block in turn["content"] if block["type"] == "tool_use"]
+    answered = [block["tool_use_id"] for turn in got for block in turn["content"] if block["type"] == "tool_result"]
+    assert used == answered == ["call_0", "call_0_2", "call_0_3", "call_0_2_2"]
+
+
 def test_results_may_have_text_images_nothing_or_an_error() -> None:
     png = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     ids = [function_call(id_) for id_ in "abcd"]
