@@ -32,7 +32,7 @@ from app.state.connection import StateConnection
 from app.state.figures import PUBLISH_INTERVAL_S, publish, withdraw
 from app.state.secret import shared_secret
 from app.translate.chat_to_messages import TranslationSettings
-from app.upstream import open_upstream
+from app.upstream import check_upstream, open_upstream
 from app.upstream.deferred import DeferredUpstream
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def create_app(
         SettingError: a setting names something that cannot be used, such as a model table that cannot be read.
     """
     models = load_models(config)
+    check_upstream(config, os.environ)
     process = ProcessFigures()
     services = Services(
         config=config,

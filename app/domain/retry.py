@@ -75,8 +75,8 @@ def wait_before_retry(policy: RetryPolicy, failure: Failure, *, attempts: int, j
 
 
 def _may_help(failure: Failure) -> bool:
-    if failure.should_retry is not None:
-        return failure.should_retry
+    if failure.should_retry is False:
+        return False
     if failure.status is None:
         return True
     if failure.status == 429:

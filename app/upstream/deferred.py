@@ -45,7 +45,7 @@ class DeferredUpstream:
             await self._upstream.close()
 
     async def _opened(self) -> Upstream:
-        if self._opening is None:
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
             self._opening = asyncio.create_task(asyncio.to_thread(_without_collector, self._open))
         # Shielded: a client that leaves must not undo the opening for everybody.
         self._upstream = await asyncio.shield(self._opening)
