@@ -18,7 +18,7 @@ from tests.support.questions import MODEL, ask
 GATEWAY_KEY = "sk-gateway-0123456789abcdef"
 
 
-def failing(client: OpenAI, script: str, **request: Any) -> Any:
+def failing(client: OpenAI, script: str, **request: Any) -> None:
     client.chat.completions.create(model=MODEL, messages=ask(f"[[sim: {script}]] Fail."), **request)
 
 
@@ -177,6 +177,7 @@ def test_a_body_over_the_limit_is_told_so_while_it_is_still_being_sent(client: O
         client.chat.completions.create(model=MODEL, messages=ask("x" * (33 * 1024 * 1024)))
 
     assert (caught.value.status_code, caught.value.code) == (413, "request_too_large")
+    assert client.chat.completions.create(model=MODEL, messages=ask("Still there?")).choices
 
 
 @pytest.mark.parametrize("path", ["/embeddings", "/images/generations", "/audio/speech", "/no/such/route"])
@@ -187,6 +188,16 @@ def test_a_route_that_is_not_there_is_not_found(client: OpenAI, path: str) -> No
     assert caught.value.type == "invalid_request_error"
     assert caught.value.code == "unknown_url"
     assert caught.value.request_id
+
+
+def test_a_base_url_without_v1_is_told_how_to_be(gateway: MockGateway) -> None:
+    with (
+        OpenAI(base_url=gateway.root, api_key="none", max_retries=0) as client,
+        pytest.raises(openai.NotFoundError) as caught,
+    ):
+        client.chat.completions.create(model=MODEL, messages=ask("Hi"))
+
+    assert "ends in /v1" in caught.value.message
 
 
 def test_a_wrong_method_is_told_so(client: OpenAI) -> None:

@@ -37,6 +37,18 @@ def test_anthropic_s_client_lists_the_same_models(client: OpenAI, anthropic_clie
     assert all(model.created_at.tzinfo is not None for model in models)
 
 
+def test_anthropic_s_client_pages_through_the_models(anthropic_client: anthropic.Anthropic) -> None:
+    everything = [model.id for model in anthropic_client.models.list(limit=1000)]
+    page = anthropic_client.models.list(limit=3)
+
+    assert len(page.data) == 3
+    assert [model.id for model in page] == everything
+
+
+def test_a_retired_model_is_shown_as_the_one_that_serves_it(client: OpenAI) -> None:
+    assert client.models.retrieve("claude-3-5-sonnet-20241022").id == MODEL
+
+
 def test_both_clients_retrieve_a_model(client: OpenAI, anthropic_client: anthropic.Anthropic) -> None:
     openai_s, anthropic_s = client.models.retrieve(MODEL), anthropic_client.models.retrieve(MODEL)
 

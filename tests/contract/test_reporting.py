@@ -99,23 +99,47 @@ def test_strict_mode_serves_what_can_be_served(client: OpenAI) -> None:
     assert ADJUSTED not in reply_headers(client, extra_headers=STRICT, stop=["END"], reasoning_effort="low")
 
 
-def test_compatibility_tells_beforehand_and_calls_nobody(client: OpenAI, gateway: MockGateway, topic: str) -> None:
-    request = {
-        "model": "claude-3-5-sonnet-20241022",
-        "messages": ask(topic),
-        "seed": 1,
-        "stop": ["END"],
-        "response_format": {"type": "json_object"},
-    }
-    told = str(client.post("/compatibility", body=request, cast_to=dict))
+def told(client: OpenAI, **request: Any) -> Any:
+    """What would become of a request: the whole report, and parameter -> status."""
+    report = client.post("/compatibility", body={"model": MODEL, "messages": ask("Hi")} | request, cast_to=object)
+    return report, {entry["param"]: entry["status"] for entry in report["parameters"]}
 
-    assert all(word in told for word in ("mapped", "adjusted", "ignored"))
-    assert all(name in told for name in ("seed", "stop", "response_format", "messages", "model"))
+
+def test_compatibility_tells_beforehand_and_calls_nobody(client: OpenAI, gateway: MockGateway, topic: str) -> None:
+    report, status = told(
+        client,
+        model="claude-3-5-sonnet-20241022",
+        messages=ask(topic),
+        seed=1,
+        stop=["END"],
+        response_format={"type": "json_object"},
+    )
+
+    assert report["accepted"] is True
+    assert status == {
+        "model": "adjusted",
+        "messages": "mapped",
+        "seed": "ignored",
+        "stop": "mapped",
+        "response_format": "adjusted",
+    }
     assert gateway.upstream_calls(topic) == []
 
 
 def test_compatibility_tells_what_would_be_refused(client: OpenAI) -> None:
-    request = {"model": MODEL, "messages": ask("Hi"), "n": 99}
-    told = str(client.post("/compatibility", body=request, cast_to=dict))
+    report, status = told(client, n=99, stop=["END"])
 
-    assert "refused" in told
+    assert report["accepted"] is False
+    assert status["n"] == "refused"
+    assert status["stop"] == "mapped"
+
+
+def test_compatibility_agrees_with_what_then_happens(client: OpenAI) -> None:
+    request = {"seed": 1, "temperature": 0.2, "verbosity": "low", "stop": ["END"], "max_tokens": 500_000}
+    _, status = told(client, **request)
+    headers = reply_headers(client, **request)
+
+    assert {name for name, what in status.items() if what == "ignored"} == set(headers[IGNORED].split(", "))
+    assert {name for name, what in status.items() if what == "adjusted"} == {
+        entry.partition("=")[0] for entry in headers[ADJUSTED].split(", ")
+    }
