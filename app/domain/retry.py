@@ -54,8 +54,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 def wait_before_retry(policy: RetryPolicy, failure: Failure, *, attempts: int, jitter: float) -> float | None:
     """Seconds to wait before the next attempt, or ``None`` to give up.
 
-    ``x-should-retry`` decides where it is there, as it does in the official clients; a wait that is too long is never
-    made shorter, but left to the client.
+    ``x-should-retry: false`` always holds; a wait that is too long is never made shorter, but left to the client.
 
     Args:
         policy: the budget.
