@@ -34,6 +34,7 @@ def test_null_counts_as_absent() -> None:
     [
         ({"foo": 1}, ("foo",)),
         ({"foo": None}, ()),
+        ({"foo": 1, "metadata": {"a": "b"}, "stop": ["x"], "anthropic": {"a": [1]}}, ("foo",)),
         ({"messages": [{"role": "user", "content": "x", "foo": 1}]}, ("messages[0].foo",)),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "foo": 1}]}], "bar": {}},
@@ -95,6 +96,11 @@ def test_a_wrong_field_is_named_with_what_is_accepted(fields: dict[str, Any], pa
 
 def test_a_long_wrong_value_is_not_repeated_whole() -> None:
     assert len(error_of(encoded(reasoning_effort="x" * 10_000)).message) < 300
+
+
+@pytest.mark.parametrize("value", [[{"bar": 1}], {"bar": 1}])
+def test_a_wrong_type_beside_an_unknown_field_is_named(value: Any) -> None:
+    assert error_of(encoded(foo=1, user=value)).param == "user"
 
 
 def test_a_missing_model_is_named() -> None:

@@ -95,6 +95,9 @@ def test_the_argument_is_left_alone(schema: Any) -> None:
         {"enum": [], "type": "string"},
         {"const": 1, "enum": [1], "type": "integer"},
         {"const": [1], "type": "array"},
+        {"type": "array", "items": {"type": "string"}},
+        {"anyOf": [{"type": "string"}]},
+        {"oneOf": [{"type": "string"}]},
         {"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}, "description": "x"},
         {},
         5,
@@ -135,12 +138,13 @@ def test_optional_properties_and_unions_are_counted() -> None:
         "properties": {
             "a": {"type": ["string", "null"]},
             "b": {"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+            "d": {"const": 1},
             "c": {"allOf": [{"type": "object", "properties": {"y": {"type": "string"}}, "required": "y"}]},
         },
         "required": ["a"],
     }
     transformed = transform(msgspec.json.encode(schema))
-    assert (transformed.optional_count, transformed.union_count) == (4, 2)
+    assert (transformed.optional_count, transformed.union_count) == (5, 2)
 
 
 def test_a_long_schema_is_transformed_too() -> None:
