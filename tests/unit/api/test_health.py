@@ -159,10 +159,10 @@ async def test_the_detailed_report_answers_while_the_state_store_is_away() -> No
 
 def test_no_secret_is_shown() -> None:
     secrets = {field: CANARY for field, (help_, _, _) in settings_of(Config).items() if help_.secret}
+    secrets["upstream_proxy"] = f"http://user:{CANARY}@proxy.example:3128"
     config = Config(
         **secrets,
         anthropic_base_url=f"https://user:{CANARY}@proxy.example/base",
-        upstream_proxy=f"http://user:{CANARY}@proxy.example:3128",
     )
     shown = shown_settings(config)
     assert CANARY not in msgspec.json.encode(shown).decode()
