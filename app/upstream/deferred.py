@@ -53,9 +53,14 @@ class DeferredUpstream:
 
 
 def _without_collector(open_: Callable[[], Upstream]) -> Upstream:
-    """Opens with the garbage collector off: an import makes hundreds of thousands of objects that all stay."""
+    """Opens with the garbage collector off, and keeps it from what it finds then.
+
+    An import makes hundreds of thousands of objects that all stay. A full collection of them takes 110 ms, in which no
+    request is answered, and under load there was one every 800 requests.
+    """
     gc.disable()
     try:
         return open_()
     finally:
+        gc.freeze()
         gc.enable()

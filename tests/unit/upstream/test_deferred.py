@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -78,3 +80,27 @@ async def test_closing_before_the_first_call_opens_nothing() -> None:
     opening = Opening(FakeUpstream())
     await DeferredUpstream(opening).close()
     assert opening.times == 0
+
+
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("thawed")
+async def test_what_opening_has_made_is_left_out_of_every_collection() -> None:
+    modules: list[list[str]] = []
+
+    def open_() -> FakeUpstream:
+        modules.append(["stands for what an import makes"])
+        return FakeUpstream()
+
+    await DeferredUpstream(open_).start()
+    assert not any(found is modules[0] for found in gc.get_objects())
+
+
+@pytest.mark.usefixtures("thawed")
+async def test_the_collector_runs_again_after_opening() -> None:
+    await DeferredUpstream(FakeUpstream).start()
+    assert gc.isenabled()
