@@ -167,7 +167,6 @@ def test_no_secret_is_shown() -> None:
     shown = shown_settings(config)
     assert CANARY not in msgspec.json.encode(shown).decode()
     assert {shown[field] for field in secrets} == {"set"}
-    assert shown["upstream_proxy"] == "http://proxy.example:3128"
     assert shown_settings(Config())["api_key"] == "not set"
 
 
