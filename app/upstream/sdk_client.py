@@ -1,8 +1,10 @@
-"""The ``anthropic`` package's client as the ``sdk`` lane uses it: its raw route, made cheap.
+"""The ``anthropic`` package's client as the ``sdk`` lane uses it: one attempt of its raw route, made cheap.
 
 The package puts URL, headers and options together anew for every call, which is more than half of what a call costs.
 Calls of one kind (method, path, headers) differ in their bodies only, so here the package does that work for the first
-of a kind and the others are copies: 0.65 ms of CPU per call became 0.35 (``tests/bench/upstream_lane.py``).
+of a kind and the others are copies. What it does around an attempt (its retries, copies of a JSON body, keys for
+idempotency, the parsing of replies) and what its HTTP client does around the transport has no use here and is left out.
+Measured with ``tests/bench/upstream_lane.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import cast
 
 import aiohttp
 import httpx2
-from anthropic import AsyncAnthropic, AsyncStream, DefaultAioHttpClient, Omit
+from anthropic import AsyncAnthropic, Omit
 from anthropic._models import FinalRequestOptions
 
 from app.domain.upstream import UpstreamRequest
@@ -23,10 +25,26 @@ from app.upstream.transport import OpenReply
 #: Kinds of calls that are remembered: paths times sets of betas, a handful in practice.
 _MAX_KINDS = 64
 
-_STREAM = AsyncStream[object]
-
 #: At debug level the package and its HTTP client write prompts into the log, which nothing may.
 _LOGGERS = ("anthropic", "httpx2", "httpcore2")
+
+
+class _StraightClient(httpx2.AsyncClient):
+    """The SDK's HTTP client without authentication, redirects, cookies and hooks: a request goes to the transport."""
+
+    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
+        super().__init__(transport=transport, trust_env=False, follow_redirects=False)
+        self._straight = transport
+
+    async def send(self, request: httpx2.Request, **_options: object) -> httpx2.Response:
+        """Sends a request; its reply comes unread.
+
+        Raises:
+            RuntimeError: the client is closed.
+        """
+        if self.is_closed:
+            raise RuntimeError("The client is closed.")
+        return await self._straight.handle_async_request(request)
 
 
 class SdkClient(AsyncAnthropic):
@@ -49,7 +67,7 @@ class SdkClient(AsyncAnthropic):
             timeout=None,
             max_retries=0,
             open_telemetry=False,
-            http_client=DefaultAioHttpClient(transport=transport, trust_env=False, follow_redirects=False),
+            http_client=_StraightClient(transport),
         )
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -82,7 +100,7 @@ class SdkClient(AsyncAnthropic):
         options = copy.copy(options)
         options.content = request.body or None
         # Also a plain call is asked for as a stream: its reply comes unread, and is read within the lane's bounds.
-        response = await self.request(httpx2.Response, options, stream=True, stream_cls=_STREAM)
+        response, _ = await self._attempt_request(options, stream=True)
         return cast(OpenReply, response).reply
 
     def _build_request(self, options: FinalRequestOptions, *, retries_taken: int = 0) -> httpx2.Request:

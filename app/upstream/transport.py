@@ -45,16 +45,16 @@ class KeptConnectionBroke(aiohttp.ServerDisconnectedError):
 class OpenReply(httpx2.Response):
     """A reply whose body nobody has read yet, whatever its status is.
 
-    ``reply`` is aiohttp's, with the headers and the body; the SDK is shown neither. It would read the whole body of an
-    error before raising it, without a bound, and parse headers that nobody asks it for.
+    ``reply`` is aiohttp's, with the headers and the body; the SDK is shown neither: it would parse headers that nobody
+    asks it for.
     """
 
     reply: aiohttp.ClientResponse
 
     @property
-    def is_success(self) -> bool:
-        """Always true, so that the SDK hands on every reply instead of reading it and raising."""
-        return True
+    def reason_phrase(self) -> str:
+        """Empty; the SDK looks it up for its debug log, which is off."""
+        return ""
 
 
 class _Body(httpx2.AsyncByteStream):
