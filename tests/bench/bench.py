@@ -84,15 +84,20 @@ def gateway(upstream: Simulator, **settings: str) -> Iterator[Served]:
 
 
 @contextmanager
-def control(answers: dict[str, Any]) -> Iterator[Served]:
-    """The control (``tests/bench/control.py``) on the gateway's core."""
+def serving(module: str, answers: dict[str, Any], *args: str) -> Iterator[Served]:
+    """A module that runs our processes (``tests.bench.control``, ``tests.bench.rungs``), on the gateway's core."""
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "answers.json"
         file.write_text(json.dumps(answers))
-        command = [sys.executable, "-m", "tests.bench.control", str(file)]
+        command = [sys.executable, "-m", module, *args, str(file)]
         with started_on(GATEWAY_CORE, child_process(command, output=Path(temporary) / "output")) as process:
             port = int(process.wait_for(r"ready (\d+)", within_s=30)[1])
             yield Served(port, _only_worker(process.pid))
+
+
+def control(answers: dict[str, Any]) -> AbstractContextManager[Served]:
+    """The control: the floor of any gateway on this server."""
+    return serving("tests.bench.control", answers)
 
 
 def _only_worker(master_pid: int) -> int:
