@@ -32,6 +32,15 @@ _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 #: A new connection has this long to bring its request when the worker is leaving.
 LAST_REQUEST_WAIT_S = 0.5
 
+#: A client that is told ``connection: close`` while it still sends has this long, and this much, to notice. To close at
+#: once would reset the connection, and the reply would be lost with it (RFC 9112 section 9.6).
+LINGER_S = 30.0
+LINGER_BYTES = 512 * 1024**2
+
+#: Further requests on a connection that are read while the first is being answered. Reading goes on so that a client
+#: that leaves is noticed.
+MAX_PIPELINED = 16
+
 
 class ConnectionLimits(Struct, frozen=True, kw_only=True):
     """Bounds of one client connection.
@@ -76,7 +85,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._chunk_bytes = 0
         self._too_large = False
         self._refused = False
-        """Nothing more is read from this client; the last reply is on its way."""
+        """Nothing more is understood of what this client sends; the last reply is on its way."""
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._lingering_bytes = 0
+        self._running: RequestResponseCycle | None = None
+        """The request that is being answered; ``cycle`` is the latest one that came."""
         self._last_request = False
         """The worker is leaving: the request that may be on its way is the last one."""
         self._header_timer: asyncio.TimerHandle | None = None
@@ -89,6 +102,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """A client has connected; its headers are awaited from now on."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=self._limits.write_buffer_bytes)
+        self._reply_channel = _ReplyChannel(transport, self._finish)
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -96,11 +110,19 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_awaiting_headers()
         self._stop_watching_writes()
         self._unset_keepalive_if_required()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+        self.pipeline.clear()
+        if (running := self._running) is not None:  # uvicorn tells the latest request only
+            running.disconnected = not running.response_complete
+            running.message_event.set()
+        self._reply_channel.close = _let_go
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client: of one request, of several, or of a part of one."""
         if self._refused:
+            self._discard(len(data))
             return
         self._unset_keepalive_if_required()
         self._chunk_bytes = len(data)
@@ -120,7 +142,10 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The worker is leaving: no further request, but one that may already be on its way is answered."""
-        if self._is_busy() or (self.cycle is not None and not self._in_headers):
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = self.loop.call_later(LAST_REQUEST_WAIT_S, self.transport.abort)
+        elif self._is_busy() or (self.cycle is not None and not self._in_headers):
             super().shutdown()
         else:
             self._last_request = True
@@ -150,6 +175,9 @@ class GatewayProtocol(HttpToolsProtocol):
             self._too_large = True
             raise _HeadersTooLarge
         super().on_headers_complete()
+        self.cycle.transport = self._reply_channel  # type: ignore[assignment]
+        if self.pipeline and len(self.pipeline) < MAX_PIPELINED:
+            self.flow.resume_reading()
         if self._last_request:
             self.cycle.keep_alive = False
 
@@ -219,11 +247,37 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_awaiting_headers()
         common = [*self.server_state.default_headers, (b"x-request-id", self._new_request_id().encode())]
         self.transport.write(reply.replace(_BLANK_LINE, _lines(common) + _BLANK_LINE, 1))
-        self.transport.close()
+        self._linger()
+
+    # The end of a connection whose client may still be sending
+
+    def _finish(self) -> None:
+        """Closes the connection after a reply, in the way that lets the client read it."""
+        if self._running is not None and (self._running.more_body or self.flow.read_paused):
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Says that no more replies come, and takes no notice of what still arrives, for a while."""
+        if self._linger_timer is not None or self.transport.is_closing():
+            return
+        self._refused = True
+        self._stop_awaiting_headers()
+        self.pipeline.clear()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._linger_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _discard(self, size_bytes: int) -> None:
+        self._lingering_bytes += size_bytes
+        if self._lingering_bytes > LINGER_BYTES:
+            self.transport.abort()
 
     # The application
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
         task = self.loop.create_task(self._answer(cycle, app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -243,6 +297,9 @@ class GatewayProtocol(HttpToolsProtocol):
                 await self._give_up(cycle, InternalError("The gateway failed on this request."))
         finally:
             cycle.on_response = _let_go
+            cycle.transport = self.transport
+            if self._running is cycle:
+                self._running = None
 
     async def _give_up(self, cycle: RequestResponseCycle, error: GatewayError) -> None:
         if cycle.response_started or cycle.disconnected:
@@ -259,13 +316,16 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """A reply has been written whole; the connection is kept, or closes when everything has left."""
+        if self._linger_timer is not None:
+            self.server_state.total_requests += 1
+            return
         cycle = self.cycle
         super().on_response_complete()
         if self.transport.is_closing():
             self._watch_writes()
         elif cycle.response_complete and cycle.more_body and self.expect_100_continue:
             # The client may or may not send the body now: what comes next cannot be told apart.
-            self.transport.close()
+            self._linger()
         elif self._in_headers and not self._is_busy():
             self._unset_keepalive_if_required()
             self._await_headers()
@@ -316,6 +376,17 @@ class GatewayProtocol(HttpToolsProtocol):
         except OSError:
             return self.transport.get_write_buffer_size()
         return self.transport.get_write_buffer_size() + int.from_bytes(in_kernel, sys.byteorder)
+
+
+class _ReplyChannel:
+    """The transport as uvicorn's cycle knows it, with an end of our own."""
+
+    __slots__ = ("close", "is_closing", "write")
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
 
 
 def _let_go() -> None:

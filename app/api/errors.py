@@ -165,6 +165,8 @@ def _headers(error: GatewayError, reply: ErrorReply) -> dict[str, str]:
     headers = dict(reply.headers)
     if isinstance(error, MethodNotAllowedWith):
         headers["allow"] = error.allow
+    if isinstance(error, (BodyTooLarge, RequestTimeout)):  # what is left of the body is not waited for
+        headers["connection"] = "close"
     return headers
 
 

@@ -52,6 +52,8 @@ class Peer:
         return ReceivedRequest(line, headers, await self.reader.readexactly(length))
 
     def write(self, data: bytes) -> None:
+        if self.writer.is_closing():  # uvloop's own word for it is RuntimeError
+            raise ConnectionResetError("the client is gone")
         self.writer.write(data)
 
     def reply(self, status: int, body: bytes = b"{}", **headers: str) -> None:
