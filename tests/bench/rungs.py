@@ -24,6 +24,7 @@ from app.api.middleware import GatewayApp
 from app.config import Config
 from app.domain.upstream import UpstreamReply, UpstreamRequest
 from app.main import create_app
+from app.upstream.deferred import DeferredUpstream
 from tests.bench.control import Control
 from tests.support.services import make_services
 from workers.gateway import run_gateway
@@ -102,7 +103,7 @@ def application(rung: str, config: Config, answers: dict[str, Any]) -> Any:
             return GatewayApp(Control(answers), make_services(config=config))
         case "litestar":
             return GatewayApp(_litestar(Control(answers)), make_services(config=config))
-    return create_app(config, upstream=MemoryUpstream(answers))
+    return create_app(config, upstream=DeferredUpstream(lambda: MemoryUpstream(answers)))
 
 
 def _main() -> int:
