@@ -26,7 +26,8 @@ _THOUGHTS: Final = (
     "Check the wording once more before answering. ",
 )
 
-_SIZES: Final = tuple(text_tokens(sentence) for sentence in _SENTENCES)
+#: Bytes of each sentence, with the space before it.
+_SIZES: Final = tuple(len(sentence.encode()) + 1 for sentence in _SENTENCES)
 
 _SHORTEST: Final = 16
 _SPREAD: Final = 105
@@ -51,11 +52,11 @@ def compose_text(start: str, digest: bytes, tokens: int) -> str:
     """
     wanted = tokens or _SHORTEST + digest[0] % _SPREAD
     parts = [start] if start else []
-    size = text_tokens(start)
+    size_bytes = len(start.encode()) if start else -1
     index = digest[1]
-    while size < wanted:
+    while size_bytes <= 4 * (wanted - 1):
         parts.append(_SENTENCES[index % len(_SENTENCES)])
-        size += _SIZES[index % len(_SENTENCES)]
+        size_bytes += _SIZES[index % len(_SENTENCES)]
         index += 1
     text = " ".join(parts)
     return cut_to_tokens(text, tokens) if tokens else text

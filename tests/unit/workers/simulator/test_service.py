@@ -197,10 +197,11 @@ def test_a_model_nobody_knows_is_a_404(simulator):
     assert error(send(simulator, method="GET", path="/v1/models/gpt-5"))[2] == "model: gpt-5"
 
 
-def test_rate_limits_are_shown_and_count(simulator):
+def test_rate_limits_are_shown_and_count():
+    simulator = Simulator(SimulatorSettings(requests_per_minute=10))  # one comes back in six seconds
     first, second = (send(simulator, body()).headers for _ in range(2))
-    assert b"anthropic-ratelimit-requests-limit: 50000\r\n" in first
-    assert b"anthropic-ratelimit-requests-remaining: 49998\r\n" in second
+    assert b"anthropic-ratelimit-requests-limit: 10\r\n" in first
+    assert b"anthropic-ratelimit-requests-remaining: 8\r\n" in second
     assert b"anthropic-ratelimit-tokens-reset: 20" in first
 
 
