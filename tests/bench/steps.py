@@ -5,8 +5,8 @@
 First by building up: the same request against the bare server, with our middleware around it, with a Litestar route,
 with the whole gateway over an upstream in memory, and over the real lane; each step is the difference to the one before
 (medians over rounds in which all take turns). A paced delta needs a timer where there is no lane and a socket where
-there is one, so for deltas the last two steps are true only together. Then the pure parts alone, in this process, without sockets. Noise of the
-machine goes into the differences: steps of a few microseconds mean nothing more than "few".
+there is one, so for deltas the last two steps are true only together. Then the pure parts alone, in this process,
+without sockets. Noise of the machine goes into the differences: steps of a few microseconds mean no more than "few".
 """
 
 from __future__ import annotations
