@@ -37,6 +37,9 @@ LAST_REQUEST_WAIT_S = 0.5
 LINGER_S = 30.0
 LINGER_BYTES = 512 * 1024**2
 
+#: As ``LINGER_S``, for a client that does not speak HTTP or takes too long for its headers.
+REFUSED_LINGER_S = 1.0
+
 #: Further requests on a connection that are read while the first is being answered. Reading goes on so that a client
 #: that leaves is noticed.
 MAX_PIPELINED = 16
@@ -247,7 +250,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_awaiting_headers()
         common = [*self.server_state.default_headers, (b"x-request-id", self._new_request_id().encode())]
         self.transport.write(reply.replace(_BLANK_LINE, _lines(common) + _BLANK_LINE, 1))
-        self._linger()
+        self._linger(REFUSED_LINGER_S)
 
     # The end of a connection whose client may still be sending
 
@@ -258,7 +261,7 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _linger(self) -> None:
+    def _linger(self, limit_s: float = LINGER_S) -> None:
         """Says that no more replies come, and takes no notice of what still arrives, for a while."""
         if self._linger_timer is not None or self.transport.is_closing():
             return
@@ -267,7 +270,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         self.flow.resume_reading()
         self.transport.write_eof()
-        self._linger_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+        self._linger_timer = self.loop.call_later(limit_s, self.transport.abort)
 
     def _discard(self, size_bytes: int) -> None:
         self._lingering_bytes += size_bytes

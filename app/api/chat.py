@@ -11,7 +11,7 @@ from litestar import Controller, Request, post
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.api.body import read_body
-from app.api.errors import send_error
+from app.api.errors import cause_of, send_error, unexpected
 from app.api.headers import Headers, encoded, flag, report_headers, whole_number
 from app.api.openapi import CHAT_COMPLETIONS, COMPATIBILITY
 from app.api.original_headers import ignored_claude_headers
@@ -81,15 +81,14 @@ class _ChatCompletion:
         except ClientDisconnected:
             record.client_left = True
         except GatewayError as error:
-            record.error_code = error.code or type(error).__name__
+            record.error_code = cause_of(error)
             await send_error(error, scope, receive, send)
 
     async def _plain(
         self, request: ChatRequest, record: RequestRecord, ignored: tuple[str, ...], receive: Receive, send: Send
     ) -> None:
         async with ClientPresence(receive) as presence:
-            completed = await complete(self._services, request)
-            record.usage, record.model = completed.usage, completed.model
+            completed = await complete(self._services, request, record)
             headers: Headers = [_JSON, (b"content-length", str(len(completed.body)).encode())]
             headers += encoded(completed.headers)
             headers += report_headers(completed.report, ignored)
@@ -106,21 +105,19 @@ class _ChatCompletion:
         receive: Receive,
         send: Send,
     ) -> None:
-        config = self._services.config
-        events = ChatEvents(self._services, request, request_id=record.request_id)
+        events = ChatEvents(self._services, request, record)
         stream = EventStream(
             events,
             headers=lambda: encoded(events.headers) + report_headers(events.call.report, ignored),
-            error_frame=openai_error_frame,
-            keepalive_s=config.stream_keepalive_s,
-            write_timeout_s=config.write_timeout_s,
+            error_frame=lambda error: openai_error_frame(error, request_id=record.request_id),
+            unexpected=lambda error: unexpected(error, record),
+            keepalive_s=self._services.config.stream_keepalive_s,
         )
         try:
             await stream.serve(receive, send)
         finally:
-            record.usage, record.model = events.usage, events.call.model
-            if stream.error is not None:
-                record.error_code = stream.error.code or type(stream.error).__name__
+            if stream.error is not None and stream.started:
+                record.error_code = cause_of(stream.error)
                 record.failed = True
 
 

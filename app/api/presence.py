@@ -41,20 +41,16 @@ class ClientPresence:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the client has left, or is treated so."""
+        """Whether the client has left."""
         return self._gone
 
     def over(self) -> None:
         """The reply is complete: from now on the connection may end without meaning anything."""
         self._over = True
 
-    def leave(self) -> None:
-        """Treats the client as gone: it takes nothing any more."""
-        if not self._over and not self._gone:
-            self._gone = True
-            self._task.cancel()
-
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.leave()
+        if not self._over:
+            self._gone = True
+            self._task.cancel()

@@ -1,8 +1,9 @@
-"""Server-sent events to a client: true status for early errors, keep-alive comments, a bound for slow readers.
+"""Server-sent events to a client: true status for early errors, keep-alive comments, errors in band.
 
 The door pulls frames from a source of the corridor and writes each batch at once. Nothing is sent before the first
 frame is there, so that an early error still has its status, unless the upstream stays silent for ``keepalive_s``: then
-the reply is committed to 200 and comments keep load balancers from cutting it (DESIGN.md section 5).
+the reply is committed to 200 and comments keep load balancers from cutting it (DESIGN.md section 5). A slow reader
+makes ``send`` wait, which pauses the source; for how long is the server's business (``workers/http_protocol.py``).
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class EventStream:
         source: where the frames come from.
         headers: the reply's own headers, asked for when the reply starts.
         error_frame: how the dialect says an error in band.
+        unexpected: what a bug of ours is told as; gets to log it.
         keepalive_s: silence after which a comment is sent.
-        write_timeout_s: a client that takes nothing for this long is treated as gone.
     """
 
     def __init__(
@@ -57,14 +58,14 @@ class EventStream:
         *,
         headers: Callable[[], Headers],
         error_frame: Callable[[GatewayError], bytes],
+        unexpected: Callable[[Exception], GatewayError],
         keepalive_s: float,
-        write_timeout_s: float,
     ) -> None:
         self._source = source
         self._headers = headers
         self._error_frame = error_frame
+        self._unexpected = unexpected
         self._keepalive_s = keepalive_s
-        self._write_timeout_s = write_timeout_s
         self._loop = asyncio.get_running_loop()
         self._since = self._loop.time()
         self._writing = False
@@ -96,6 +97,8 @@ class EventStream:
                 raise
             except GatewayError as error:
                 await self._fail(error)
+            except Exception as error:  # noqa: BLE001 - once the reply has begun, nobody above can tell the client
+                await self._fail(self._unexpected(error))
             finally:
                 presence.over()
                 self._disarm()
@@ -136,8 +139,7 @@ class EventStream:
     # One timer per stream, moved on only when it fires: a frame costs two clock readings.
 
     def _arm(self) -> None:
-        limit = self._write_timeout_s if self._writing else self._keepalive_s
-        self._timer = self._loop.call_at(self._since + limit, self._tick)
+        self._timer = self._loop.call_at(self._since + self._keepalive_s, self._tick)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -147,13 +149,12 @@ class EventStream:
             self._ping.cancel()
 
     def _tick(self) -> None:
-        silent_s = self._loop.time() - self._since
-        if self._writing:
-            if silent_s >= self._write_timeout_s:
-                self._presence.leave()
-                return
-        elif silent_s >= self._keepalive_s:
+        now = self._loop.time()
+        if self._writing:  # the client is the one who is slow
+            self._since = now
+        elif now - self._since >= self._keepalive_s:
             self._ping = asyncio.create_task(self._send_ping())
+            self._since = now
         self._arm()
 
     async def _send_ping(self) -> None:

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 
 from msgspec import Struct
 
 from app.domain.calls import MessagesCall
 from app.domain.upstream import UpstreamReply, UpstreamRequest
-from app.errors import UpstreamStatus
+from app.errors import GatewayError, UpstreamError, UpstreamStatus
 from app.gateway.services import Services
+from app.observability.record import RequestRecord
 from app.translate.chat_to_messages import DecodedChat, decode_chat_request, downgrade_forced_tool, to_messages
 from app.translate.rate_limit_headers import to_openai
 
@@ -20,6 +22,9 @@ MESSAGES_PATH = "/v1/messages"
 
 #: A chain of ``pause_turn`` answers is continued at most this often (spec/chat-completions.md section 1).
 MAX_CONTINUATIONS = 5
+
+#: After the last event Anthropic only ends the body; waiting this long for it lets the connection be used again.
+END_OF_BODY_WAIT_S = 0.25
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
@@ -52,8 +57,14 @@ def read_chat(
     return ChatRequest(chat=chat, call=call, thinking_tokens=thinking_tokens, strict=strict)
 
 
-async def send(services: Services, call: MessagesCall, body: bytes) -> UpstreamReply:
+async def send(services: Services, call: MessagesCall, body: bytes, record: RequestRecord) -> UpstreamReply:
     """Sends one Messages request of a call; returns once Anthropic's reply headers are there.
+
+    Args:
+        services: the rooms.
+        call: what is asked for.
+        body: of this request; that of the call, or its continuation.
+        record: gets the number of attempts.
 
     Raises:
         UpstreamError: see ``app.domain.upstream``; also ``UpstreamStatus`` for every error status.
@@ -62,9 +73,24 @@ async def send(services: Services, call: MessagesCall, body: bytes) -> UpstreamR
     headers = {"anthropic-version": call.anthropic_version}
     if call.betas:
         headers["anthropic-beta"] = ",".join(call.betas)
-    return await services.upstream.send(
-        UpstreamRequest(path=MESSAGES_PATH, body=body, stream=call.upstream_stream, headers=headers)
-    )
+    request = UpstreamRequest(path=MESSAGES_PATH, body=body, stream=call.upstream_stream, headers=headers)
+    try:
+        reply = await services.upstream.send(request)
+    except UpstreamError as error:
+        record.attempts += error.attempts
+        raise
+    record.attempts += reply.attempts
+    return reply
+
+
+async def read_to_end(chunks: AsyncIterator[bytes]) -> None:
+    """Reads what follows the last event of a stream, which is nothing, without waiting long for it."""
+    try:
+        async with asyncio.timeout(END_OF_BODY_WAIT_S):
+            while await anext(chunks, None) is not None:
+                pass
+    except (TimeoutError, GatewayError):
+        pass  # the answer is complete; the connection is closed instead of kept
 
 
 def refused_forced_tool(error: UpstreamStatus) -> bool:

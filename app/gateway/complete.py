@@ -9,8 +9,17 @@ from msgspec import Struct
 from app.domain.calls import MessagesCall, Report, Usage
 from app.domain.upstream import UpstreamReply
 from app.errors import GatewayError, UpstreamStatus
-from app.gateway.chat import MAX_CONTINUATIONS, ChatRequest, downgraded, refused_forced_tool, reply_headers, send
+from app.gateway.chat import (
+    MAX_CONTINUATIONS,
+    ChatRequest,
+    downgraded,
+    read_to_end,
+    refused_forced_tool,
+    reply_headers,
+    send,
+)
 from app.gateway.services import Services
+from app.observability.record import RequestRecord
 from app.translate.chat_to_messages import continue_after_pause
 from app.translate.message_accumulator import MessageAccumulator
 from app.translate.messages_to_chat import paused_content, to_chat
@@ -34,10 +43,15 @@ class Completed(Struct, frozen=True, kw_only=True):
     model: str
 
 
-async def complete(services: Services, request: ChatRequest) -> Completed:
+async def complete(services: Services, request: ChatRequest, record: RequestRecord) -> Completed:
     """Answers a plain chat completion.
 
     With ``n`` above 1 the calls run at the same time; the first failure cancels the others.
+
+    Args:
+        services: the rooms.
+        request: what the client asked for.
+        record: notes of the request, for the log.
 
     Raises:
         UpstreamError: Anthropic failed.
@@ -46,13 +60,14 @@ async def complete(services: Services, request: ChatRequest) -> Completed:
     call = request.call
     created = int(services.now())
     try:
-        answers = await _answers(services, call)
+        answers = await _answers(services, call, record)
     except UpstreamStatus as error:
         if not refused_forced_tool(error):
             raise
         call = downgraded(services, request)
-        answers = await _answers(services, call)
+        answers = await _answers(services, call, record)
     reply = to_chat([answer.messages for answer in answers], call.plan, created=created)
+    record.usage, record.model, record.adjusted = reply.usage, call.model, reply.report.adjusted
     return Completed(
         body=reply.body,
         usage=reply.usage,
@@ -69,21 +84,21 @@ class _Answer(Struct, frozen=True):
     headers: dict[str, str]
 
 
-async def _answers(services: Services, call: MessagesCall) -> list[_Answer]:
+async def _answers(services: Services, call: MessagesCall, record: RequestRecord) -> list[_Answer]:
     if call.n == 1:
-        return [await _answer(services, call)]
+        return [await _answer(services, call, record)]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_answer(services, call)) for _ in range(call.n)]
-    except* GatewayError as errors:
-        raise errors.exceptions[0] from None
+            tasks = [group.create_task(_answer(services, call, record)) for _ in range(call.n)]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None  # the first; the others were cancelled for it
     return [task.result() for task in tasks]
 
 
-async def _answer(services: Services, call: MessagesCall) -> _Answer:
+async def _answer(services: Services, call: MessagesCall, record: RequestRecord) -> _Answer:
     body, messages = call.body, []
     while True:
-        reply = await send(services, call, body)
+        reply = await send(services, call, body, record)
         try:
             messages.append(await _message(reply) if call.upstream_stream else await reply.read())
         finally:
@@ -97,6 +112,10 @@ async def _answer(services: Services, call: MessagesCall) -> _Answer:
 async def _message(reply: UpstreamReply) -> bytes:
     """The plain message of an upstream stream."""
     accumulator = MessageAccumulator()
-    async for chunk in reply.chunks():
+    chunks = reply.chunks()
+    async for chunk in chunks:
         accumulator.feed(chunk)
+        if accumulator.stopped:
+            await read_to_end(chunks)
+            break
     return accumulator.message()

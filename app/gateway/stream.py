@@ -12,20 +12,31 @@ from collections.abc import AsyncIterator
 from functools import reduce
 from operator import add
 
-from app.domain.calls import MessagesCall, Usage
+from app.domain.calls import MessagesCall, Report, Usage
 from app.domain.upstream import UpstreamReply
 from app.errors import GatewayError, UpstreamStatus
-from app.gateway.chat import MAX_CONTINUATIONS, ChatRequest, downgraded, refused_forced_tool, reply_headers, send
+from app.gateway.chat import (
+    MAX_CONTINUATIONS,
+    ChatRequest,
+    downgraded,
+    read_to_end,
+    refused_forced_tool,
+    reply_headers,
+    send,
+)
 from app.gateway.services import Services
+from app.observability.record import RequestRecord
 from app.translate.chat_stream import ChatStream
 from app.translate.chat_to_messages import continue_after_pause
-
-#: After the last event Anthropic only ends the body; waiting this long for it lets the connection be used again.
-END_OF_BODY_WAIT_S = 0.25
 
 
 class ChatEvents:
     """The frames of one client's stream.
+
+    Args:
+        services: the rooms.
+        request: what the client asked for.
+        record: notes of the request, for the log; complete after ``close``.
 
     Attributes:
         finished: True once ``next`` has returned the last frames.
@@ -33,20 +44,16 @@ class ChatEvents:
         call: the call as it was made (a forced tool choice may have been downgraded).
     """
 
-    def __init__(self, services: Services, request: ChatRequest, *, request_id: str) -> None:
+    def __init__(self, services: Services, request: ChatRequest, record: RequestRecord) -> None:
         self._services = services
         self._request = request
+        self._record = record
         self._created = int(services.now())
-        self._shared_id = f"chatcmpl-{request_id}" if request.call.n > 1 else None
+        self._shared_id = f"chatcmpl-{record.request_id}" if request.call.n > 1 else None
         self._source: _Choice | _Choices | None = None
         self.call = request.call
         self.finished = False
         self.headers: dict[str, str] = {}
-
-    @property
-    def usage(self) -> Usage:
-        """Tokens reported so far."""
-        return self._source.usage if self._source else Usage()
 
     async def next(self) -> bytes:
         """The next frames, at least one; everything that has arrived together.
@@ -67,8 +74,12 @@ class ChatEvents:
 
     async def close(self) -> None:
         """Ends every upstream call that is still open."""
-        if self._source is not None:
-            await self._source.close()
+        record, source = self._record, self._source
+        record.model = self.call.model
+        if source is not None:
+            record.usage = source.usage
+            record.adjusted = source.report.adjusted if self.finished else ()
+            await source.close()
 
     async def _open(self) -> None:
         try:
@@ -82,7 +93,7 @@ class ChatEvents:
 
     async def _start(self, call: MessagesCall) -> _Choice | _Choices:
         choices = [
-            _Choice(self._services, call, created=self._created, index=index, id_=self._shared_id)
+            _Choice(self._services, call, self._record, created=self._created, index=index, id_=self._shared_id)
             for index in range(call.n)
         ]
         source = choices[0] if call.n == 1 else _Choices(choices)
@@ -97,9 +108,19 @@ class ChatEvents:
 class _Choice:
     """One upstream call, or the chain of calls that ``pause_turn`` made of it, as frames of one choice."""
 
-    def __init__(self, services: Services, call: MessagesCall, *, created: int, index: int, id_: str | None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        call: MessagesCall,
+        record: RequestRecord,
+        *,
+        created: int,
+        index: int,
+        id_: str | None,
+    ) -> None:
         self._services = services
         self._call = call
+        self._record = record
         self._body = call.body
         self._continuations = 0
         self._machine = ChatStream(
@@ -118,6 +139,10 @@ class _Choice:
     def usage(self) -> Usage:
         return self._machine.usage
 
+    @property
+    def report(self) -> Report:
+        return self._machine.report
+
     def closing(self) -> bytes:
         return self._machine.closing(self._machine.usage)
 
@@ -127,7 +152,7 @@ class _Choice:
 
     async def open(self) -> None:
         """Sends the request; returns once Anthropic has answered with success."""
-        self._reply = await send(self._services, self._call, self._body)
+        self._reply = await send(self._services, self._call, self._body, self._record)
         self._chunks = self._reply.chunks()
         self.headers = dict(self._reply.headers)
 
@@ -139,6 +164,8 @@ class _Choice:
         while True:
             if machine.paused:
                 await self._continue()
+                if machine.stopped:
+                    return machine.end()
             assert self._chunks is not None  # noqa: S101 - open() comes first, for the type checker
             chunk = await anext(self._chunks, None)
             frames = machine.feed(chunk) if chunk is not None else machine.end()
@@ -157,9 +184,9 @@ class _Choice:
             self._machine.give_up_pause()
             return
         self._continuations += 1
+        await self.close()
         self._body = continue_after_pause(self._body, self._machine.continuation())
         self._machine.resume()
-        await self.close()
         await self.open()
 
     async def close(self) -> None:
@@ -167,12 +194,8 @@ class _Choice:
         if reply is None:
             return
         try:
-            if self.stopped and self._chunks is not None:
-                async with asyncio.timeout(END_OF_BODY_WAIT_S):
-                    while await anext(self._chunks, None) is not None:
-                        pass
-        except (TimeoutError, GatewayError):
-            pass  # the answer is complete; the connection is closed instead of kept
+            if self._chunks is not None and (self._machine.stopped or self._machine.paused):
+                await read_to_end(self._chunks)
         finally:
             await reply.close()
 
@@ -182,7 +205,7 @@ class _Choices:
 
     def __init__(self, choices: list[_Choice]) -> None:
         self._choices = choices
-        self._frames: asyncio.Queue[tuple[bytes, bool] | GatewayError] = asyncio.Queue(maxsize=len(choices))
+        self._frames: asyncio.Queue[tuple[bytes, bool] | Exception] = asyncio.Queue(maxsize=len(choices))
         self._pumps: list[asyncio.Task[None]] = []
         self._open_choices = len(choices)
 
@@ -198,6 +221,11 @@ class _Choices:
     def usage(self) -> Usage:
         return reduce(add, (choice.usage for choice in self._choices))
 
+    @property
+    def report(self) -> Report:
+        adjusted = dict.fromkeys(one for choice in self._choices for one in choice.report.adjusted)
+        return Report(adjusted=tuple(adjusted))
+
     def closing(self) -> bytes:
         return self._choices[0].shared_closing(self.usage)
 
@@ -207,8 +235,8 @@ class _Choices:
             async with asyncio.TaskGroup() as group:
                 for choice in self._choices:
                     group.create_task(choice.open())
-        except* GatewayError as errors:
-            raise errors.exceptions[0] from None
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None  # the first; the others were cancelled for it
         self._pumps = [asyncio.create_task(self._pump(choice)) for choice in self._choices]
 
     async def _pump(self, choice: _Choice) -> None:
@@ -216,13 +244,14 @@ class _Choices:
             while not choice.stopped:
                 frames = await choice.next()
                 await self._frames.put((frames, choice.stopped))
-        except GatewayError as error:
+            await choice.close()
+        except Exception as error:  # noqa: BLE001 - a task's outermost edge: whoever pulls the frames gets it
             await self._frames.put(error)
 
     async def next(self) -> bytes:
         while True:
             item = await self._frames.get()
-            if isinstance(item, GatewayError):
+            if isinstance(item, Exception):
                 raise item
             frames, last = item
             self._open_choices -= last
@@ -230,8 +259,9 @@ class _Choices:
                 return frames
 
     async def close(self) -> None:
-        for pump in self._pumps:
-            pump.cancel()
+        if not self.stopped:
+            for pump in self._pumps:
+                pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
         for choice in self._choices:
             await choice.close()

@@ -31,6 +31,7 @@ class RequestRecord(Struct):
         stream: whether the client asked for a stream.
         attempts: calls made to Anthropic, retries included.
         usage: tokens, where the answer is known.
+        adjusted: what of the request had another effect than asked for, as only the answer could tell.
         error_code: ``code`` or type of the error that the client was told.
         failed: the answer broke off after its first byte, or the gateway or Anthropic failed.
         client_left: the client closed its connection before the reply was complete.
@@ -47,6 +48,7 @@ class RequestRecord(Struct):
     stream: bool = False
     attempts: int = 0
     usage: Usage | None = None
+    adjusted: tuple[tuple[str, str], ...] = ()
     error_code: str = ""
     failed: bool = False
     client_left: bool = False
@@ -73,6 +75,8 @@ class RequestRecord(Struct):
                 "cache_write_tokens": self.usage.cache_creation_input_tokens,
                 "output_tokens": self.usage.output_tokens,
             }
+        if self.adjusted:
+            fields["adjusted"] = ", ".join(f"{path}={value}" for path, value in self.adjusted)
         if self.error_code:
             fields["error_code"] = self.error_code
         if self.client_left:

@@ -37,6 +37,11 @@ class MessageAccumulator:
         self._fields: dict[str, Raw] = {}
         self._usage: dict[str, Raw] = {}
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the message is complete; whatever follows is ignored."""
+        return self._events.stopped
+
     def feed(self, data: bytes) -> None:
         """More of the stream, cut anywhere.
 

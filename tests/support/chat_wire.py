@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 #: No wait for the gateway takes longer.
@@ -25,6 +26,13 @@ def post(body: bytes, *, path: str = "/v1/chat/completions", headers: str = "", 
     """A whole request; ``headers`` are further lines, each ended by CRLF."""
     head = f"POST {path} HTTP/{version}\r\nhost: gateway\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n{headers}\r\n".encode() + body
+
+
+async def until(what: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
+    """Returns as soon as ``what`` is true; fails when it is not in time."""
+    async with asyncio.timeout(within_s):
+        while not what():  # noqa: ASYNC110 - what it watches tells nobody
+            await asyncio.sleep(0.002)
 
 
 class Reply:
@@ -119,4 +127,3 @@ class Wire:
         connection = self.writer.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
-

@@ -23,7 +23,7 @@ from app.main import create_app
 from app.upstream.retries import RetryingUpstream
 from app.upstream.sdk import SdkUpstream
 from app.upstream.settings import LaneSettings
-from tests.support.chat_wire import Reply, Wire, post
+from tests.support.chat_wire import Reply, Wire, post, until
 from workers.http_protocol import ConnectionLimits, GatewayProtocol
 
 #: What may stand in no reply and in no log.
@@ -100,9 +100,10 @@ class GatewayHere:
     async def settled(self) -> None:
         """Returns once no request and no upstream call is left; fails when that takes too long."""
         try:
-            async with asyncio.timeout(SETTLES_WITHIN_S):
-                while self.requests_in_flight or self.upstream_calls or self.app._process.in_flight:
-                    await asyncio.sleep(0.005)
+            await until(
+                lambda: not (self.requests_in_flight or self.upstream_calls or self.app._process.in_flight),
+                within_s=SETTLES_WITHIN_S,
+            )
         except TimeoutError:
             raise AssertionError(
                 f"left behind: {self.requests_in_flight} requests, {self.upstream_calls} upstream calls, "

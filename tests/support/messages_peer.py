@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
+from tests.support.chat_wire import until
 from tests.support.fake_upstream import event, message, stream, text
 from tests.support.raw_upstream import Peer, ReceivedRequest
 
@@ -17,7 +18,9 @@ TAIL = b"".join(stream("Par")[3:])
 
 MESSAGE = message(text("Paris."))
 
-_STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: req_up\r\ntransfer-encoding: chunked\r\n\r\n"
+_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: req_up\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 
 Script = Callable[[Peer], Awaitable[object]]
 
@@ -84,13 +87,9 @@ class Gone:
 
     async def were_reached(self, count: int = 1) -> None:
         """Returns once so many connections are being watched."""
-        async with asyncio.timeout(10):
-            while self.reached < count:
-                await asyncio.sleep(0.002)
+        await until(lambda: self.reached >= count)
 
     async def latest(self, count: int = 1) -> float:
         """When the last of so many connections was closed."""
-        async with asyncio.timeout(10):
-            while len(self.times) < count:
-                await asyncio.sleep(0.002)
+        await until(lambda: len(self.times) >= count)
         return max(self.times)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from app.api.streaming import PING, EventStream
-from app.errors import ClientDisconnected, GatewayError, ShuttingDown, UpstreamTimeout
+from app.errors import ClientDisconnected, InternalError, ShuttingDown, UpstreamTimeout
 
 
 class Source:
     """Frames handed in by the test; an error among them is raised."""
 
-    def __init__(self, *items: bytes | GatewayError, last: bool = True) -> None:
-        self.queue: asyncio.Queue[bytes | GatewayError] = asyncio.Queue()
+    def __init__(self, *items: bytes | Exception, last: bool = True) -> None:
+        self.queue: asyncio.Queue[bytes | Exception] = asyncio.Queue()
         for item in items:
             self.queue.put_nowait(item)
         self.last = last
@@ -24,7 +24,7 @@ class Source:
 
     async def next(self) -> bytes:
         item = await self.queue.get()
-        if isinstance(item, GatewayError):
+        if isinstance(item, Exception):
             raise item
         self.finished = self.last and self.queue.empty()
         return item
@@ -41,6 +41,8 @@ class Client:
         self.left = asyncio.Event()
         self.arrived = asyncio.Event()
         self.stalls = stalls
+        self.stalled = asyncio.Event()
+        self.stalled_on: list[bytes] = []
 
     async def receive(self) -> Any:
         await self.left.wait()
@@ -48,6 +50,8 @@ class Client:
 
     async def send(self, message: Any) -> None:
         if self.stalls is not None and len(self.messages) >= self.stalls:
+            self.stalled_on.append(message["body"])
+            self.stalled.set()
             await asyncio.get_running_loop().create_future()
         self.messages.append(message)
         self.arrived.set()
@@ -57,13 +61,13 @@ class Client:
         return [message["body"] for message in self.messages if message["type"] == "http.response.body"]
 
 
-def event_stream(source: Source, *, keepalive_s: float = 60.0, write_timeout_s: float = 60.0) -> EventStream:
+def event_stream(source: Source, *, keepalive_s: float = 60.0) -> EventStream:
     return EventStream(
         source,
         headers=lambda: [(b"x-test", b"1")],
         error_frame=lambda error: f"error:{error.code}".encode(),
         keepalive_s=keepalive_s,
-        write_timeout_s=write_timeout_s,
+        unexpected=lambda _: InternalError("A bug."),
     )
 
 
@@ -136,11 +140,29 @@ async def test_a_client_that_leaves_before_the_first_frame_ends_the_source() -> 
     assert client.messages == []
 
 
-async def test_a_client_that_takes_nothing_is_treated_as_gone() -> None:
+async def test_a_client_that_takes_nothing_gets_no_comments() -> None:
     source, client = Source(b"one", b"two", last=False), Client(stalls=2)
+    task = asyncio.create_task(event_stream(source, keepalive_s=0.01).serve(client.receive, client.send))
+    await asyncio.wait_for(client.stalled.wait(), 5)
+    await asyncio.sleep(0.05)
+    client.left.set()
     with pytest.raises(ClientDisconnected):
-        await event_stream(source, write_timeout_s=0.02, keepalive_s=0.01).serve(client.receive, client.send)
+        await task
+    assert client.stalled_on == [b"two"]
+
+
+async def test_a_bug_after_the_first_frame_is_told_in_band() -> None:
+    source, client = Source(b"one", ZeroDivisionError(), last=False), Client()
+    await event_stream(source).serve(client.receive, client.send)
+    assert client.bodies == [b"one", b"error:internal_error"]
     assert source.closed
+
+
+async def test_a_bug_before_the_first_frame_is_left_to_a_status() -> None:
+    source, client = Source(ZeroDivisionError()), Client()
+    with pytest.raises(InternalError):
+        await event_stream(source).serve(client.receive, client.send)
+    assert client.messages == []
 
 
 async def test_a_worker_that_stops_says_so_in_band() -> None:

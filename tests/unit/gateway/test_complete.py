@@ -11,6 +11,7 @@ import pytest
 from app.errors import BadUpstreamReply, UpstreamStatus, UpstreamUnreachable
 from app.gateway.chat import MAX_CONTINUATIONS, read_chat
 from app.gateway.complete import Completed, complete
+from app.observability.record import RequestRecord
 from tests.support.fake_upstream import FakeReply, FakeUpstream, message, stream, text
 from tests.support.services import NOW, make_services
 
@@ -18,7 +19,10 @@ from tests.support.services import NOW, make_services
 async def answer(upstream: FakeUpstream, **request: Any) -> Completed:
     body = {"model": "claude-opus-5-5", "messages": [{"role": "user", "content": "Hi"}], **request}
     bundle = make_services(upstream=upstream)
-    return await complete(bundle, read_chat(bundle, msgspec.json.encode(body)))
+    record = RequestRecord("r1", "POST", "/v1/chat/completions")
+    completed = await complete(bundle, read_chat(bundle, msgspec.json.encode(body)), record)
+    assert record.attempts == len(upstream.requests)
+    return completed
 
 
 def decoded(completed: Completed) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from app.errors import GatewayError, UpstreamStatus, UpstreamUnreachable
 from app.gateway.chat import MAX_CONTINUATIONS, read_chat
 from app.gateway.stream import ChatEvents
+from app.observability.record import RequestRecord
 from tests.support.fake_upstream import FakeReply, FakeUpstream, data_frames, event, message, stream
 from tests.support.services import make_services
 
@@ -18,7 +19,7 @@ from tests.support.services import make_services
 def events_of(upstream: FakeUpstream, **request: Any) -> ChatEvents:
     body = {"model": "claude-opus-5-5", "messages": [{"role": "user", "content": "Hi"}], "stream": True, **request}
     bundle = make_services(upstream=upstream)
-    return ChatEvents(bundle, read_chat(bundle, msgspec.json.encode(body)), request_id="r1")
+    return ChatEvents(bundle, read_chat(bundle, msgspec.json.encode(body)), RequestRecord("r1", "POST", "/"))
 
 
 async def all_frames(events: ChatEvents) -> bytes:
