@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from app.domain.calls import MessagesCall, Report, Usage
 from app.domain.upstream import UpstreamReply
-from app.errors import GatewayError, UpstreamStatus
+from app.errors import UpstreamStatus
 from app.gateway.chat import (
     MAX_CONTINUATIONS,
     ChatRequest,
