@@ -171,10 +171,10 @@ class _Choice:
             frames = machine.feed(chunk) if chunk is not None else machine.end()
             if machine.error is not None:
                 self._failed = machine.error
-                if not frames:
+                if not (frames and machine.started):
                     raise self._failed
                 return frames
-            # Frames before the first event of the message (pings) wait: an early error still gets its true status.
+            # Frames before the first event of the message (pings) are dropped: an early error gets its true status.
             if machine.stopped or (frames and machine.started):
                 return frames
 

@@ -6,6 +6,7 @@ with another process and nothing survives this one. Imported only when asked for
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -49,11 +50,16 @@ class MemoryConnection:
         """One command; see ``StateConnection``."""
         if self._closed:
             raise unavailable("the connection is closed")
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task is not None else 0
         try:
-            return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
+            reply = await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
         except redis.exceptions.RedisError as exc:
             code = _CODE_OF_CLASS.get(type(exc))
             raise error_from_reply(f"{code} " if code else str(exc)) from None
+        if task is not None and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError  # NOTE: fakeredis 2.40 swallows it, and its caller would run on for ever
+        return reply
 
     async def run_script(
         self, script: Script, keys: Sequence[Argument], args: Sequence[Argument] = (), *, large: bool = False

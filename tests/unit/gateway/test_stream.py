@@ -65,9 +65,12 @@ async def test_headers_are_known_after_the_first_frame() -> None:
     assert events.headers["request-id"] == "req_7"
 
 
-async def test_a_comment_before_the_message_is_held_back() -> None:
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_comment_before_the_message_is_held_back(together: bool) -> None:
     error = {"type": "overloaded_error", "message": "Overloaded"}
-    events = events_of(FakeUpstream(FakeReply(event("ping"), event("error", error=error))))
+    parts = [event("ping"), event("error", error=error)]
+    parts = [b"".join(parts)] if together else parts
+    events = events_of(FakeUpstream(FakeReply(*parts)))
     with pytest.raises(UpstreamStatus) as caught:
         await events.next()
     assert caught.value.status == 529

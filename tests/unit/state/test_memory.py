@@ -1,0 +1,21 @@
+"""The store in memory, where it differs from a server; what both do is in ``tests/integration/state``."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.state.memory import MemoryConnection
+
+
+@pytest.mark.parametrize("turns", range(9))
+async def test_call_that_is_cancelled_ends_so_at_any_moment(turns: int) -> None:
+    store = MemoryConnection()
+    call = asyncio.create_task(store.call("PING"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    assert call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await store.close()
