@@ -119,7 +119,6 @@ class UpstreamHealth(Struct, frozen=True, kw_only=True):
     """Where requests go; nothing is sent there to find out."""
 
     base_url: str
-    lane: str
     mock: bool
     credential: bool
 
@@ -233,7 +232,6 @@ class HealthController(Controller):
             state=services.state.status,
             upstream=UpstreamHealth(
                 base_url=_without_credentials(config.anthropic_base_url),
-                lane=config.upstream_lane,
                 mock=config.mock,
                 credential=bool(config.anthropic_api_key or config.anthropic_auth_token),
             ),

@@ -34,5 +34,4 @@ def open_upstream(config: Config, environ: Mapping[str, str]) -> Upstream:
     """
     from app.upstream.sdk import SdkUpstream
 
-    # ``auto`` and ``sdk``: there is one lane so far.
     return RetryingUpstream(SdkUpstream(LaneSettings.of(config, environ)), config.upstream_retries)

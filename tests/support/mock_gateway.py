@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,13 +65,9 @@ def _simulator_port(gateway: RunningGateway) -> int:
 def mock_gateway(*args: str, env: Mapping[str, str] | None = None) -> Iterator[MockGateway]:
     """Runs ``claude-wrapper --mock`` on a free port until the block ends.
 
-    The upstream lane is that of ``CLAUDE_WRAPPER_UPSTREAM_LANE``, so that the same tests run on every lane.
-
     Args:
         args: further flags.
         env: settings.
     """
-    lane = os.environ.get("CLAUDE_WRAPPER_UPSTREAM_LANE")
-    settings = _ENVIRONMENT | ({"CLAUDE_WRAPPER_UPSTREAM_LANE": lane} if lane else {}) | dict(env or {})
-    with running_gateway("--mock", *args, env=settings) as gateway:
+    with running_gateway("--mock", *args, env=_ENVIRONMENT | dict(env or {})) as gateway:
         yield MockGateway(gateway)

@@ -142,7 +142,6 @@ async def test_the_detailed_report_shows_the_inside() -> None:
     assert body["state"]["breaker"] == "closed"
     assert body["upstream"] == {
         "base_url": "https://api.anthropic.com",
-        "lane": "auto",
         "mock": True,
         "credential": True,
     }
