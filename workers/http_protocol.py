@@ -257,11 +257,11 @@ class GatewayProtocol(HttpToolsProtocol):
     def _finish(self) -> None:
         """Closes the connection after a reply, in the way that lets the client read it."""
         if self._running is not None and (self._running.more_body or self.flow.read_paused):
-            self._linger()
+            self._linger(LINGER_S)
         else:
             self.transport.close()
 
-    def _linger(self, limit_s: float = LINGER_S) -> None:
+    def _linger(self, limit_s: float) -> None:
         """Says that no more replies come, and takes no notice of what still arrives, for a while."""
         if self._linger_timer is not None or self.transport.is_closing():
             return
@@ -328,7 +328,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._watch_writes()
         elif cycle.response_complete and cycle.more_body and self.expect_100_continue:
             # The client may or may not send the body now: what comes next cannot be told apart.
-            self._linger()
+            self._linger(LINGER_S)
         elif self._in_headers and not self._is_busy():
             self._unset_keepalive_if_required()
             self._await_headers()
