@@ -12,7 +12,7 @@ from app.config import Config, known_variables, refuse_unknown, resolve, setting
 from workers.simulator.settings import SimulatorSettings
 
 
-def simulator(host: str, port: int, with_parent: bool, **given: Any) -> None:
+def simulator(host: str, port: int, with_parent: int | None, **given: Any) -> None:
     """Run the simulator of Anthropic's API in the foreground, on this machine only unless told otherwise.
 
     Point any Anthropic client at it with ANTHROPIC_BASE_URL; every key works that does not begin with 'invalid'.
@@ -23,11 +23,18 @@ def simulator(host: str, port: int, with_parent: bool, **given: Any) -> None:
     settings, _ = resolve(SimulatorSettings, os.environ, given)
 
     def on_ready(url: str) -> None:
-        if not with_parent:
+        if with_parent is None:
             click.echo(f"The simulator answers at {url}. Ctrl-C stops it.\n\n  export ANTHROPIC_BASE_URL={url}")
 
     try:
-        run(settings, host=host, port=port, exit_with_parent=with_parent, on_ready=on_ready)
+        run(
+            settings,
+            host=host,
+            port=port,
+            exit_with_parent=with_parent is not None,
+            parent_pid=with_parent,
+            on_ready=on_ready,
+        )
     except OSError as exc:
         raise CommandFailed(f"The simulator cannot listen on {host}:{port}: {exc.strerror or exc}.") from None
 
@@ -39,7 +46,13 @@ def _options() -> list[click.Parameter]:
             ["--host"], default="127.0.0.1", show_default=True, metavar="ADDRESS", help="address to listen on"
         ),
         click.Option(["-p", "--port"], type=click.IntRange(0, 65535), default=8100, show_default=True, metavar="PORT"),
-        click.Option(["--with-parent"], is_flag=True, hidden=True, help="end when the starting process does"),
+        click.Option(
+            ["--with-parent"],
+            type=int,
+            hidden=True,
+            metavar="PID",
+            help="end when the starting process, this one, does",
+        ),
     ]
     for field, (help_, type_, default) in settings_of(SimulatorSettings).items():
         name = "--" + field.replace("_", "-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -28,7 +29,7 @@ class SimulatorProcess:
         self._started_at = time.monotonic()
         host, port = self._address
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            own_command("simulator", "--host", host, "--port", str(port), "--with-parent"),
+            own_command("simulator", "--host", host, "--port", str(port), "--with-parent", str(os.getpid())),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the master, which stops it when the streams have ended
