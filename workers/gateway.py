@@ -27,6 +27,7 @@ from app.config import Config, SettingError
 from app.observability.log import configure
 from workers.companions import Companions
 from workers.gunicorn_conf import gunicorn_settings
+from workers.listener import listen, release_claims
 from workers.uvicorn_worker import BOOT_ERROR
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,9 @@ def run_gateway(
 
     Returns:
         The exit status: 0 after a stop that was asked for.
+
+    Raises:
+        CannotListen: another program has taken the port meanwhile.
     """
     companions = companions or Companions()
     master_pid = os.getpid()
@@ -164,7 +168,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
     ) -> None:
         super().__init__(app)
         if app.config.workers == 1:
-            listener.listen(app.config.backlog)
+            listen(listener, app.config.backlog)
         self.LISTENERS = [listener]
         self.WORKERS: dict[int, Any] = {}
         self._companions = companions
@@ -228,6 +232,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
             if worker.age <= self._outdated_age:
                 self._dismiss(worker)
         if self._on_ready is not None:
+            release_claims()
             self._on_ready()
             self._on_ready = None
 

@@ -1,13 +1,24 @@
-"""The listening socket: bound by the master, so that a port that cannot be had is said before anything is started."""
+"""The listening socket: bound by the master, so that a port that cannot be had is said before anything is started.
+
+A socket that is bound and does not listen yet keeps nobody from the port, as all of ours allow its reuse. From ``bind``
+until ``release_claims``, which the master calls when its workers listen, it has the port to itself by a claim: the name
+of an abstract unix socket, which the kernel gives to one process only, in the same network namespace as the port, and
+takes back when the process ends. Linux only; elsewhere two gateways that start within the same second may both go on.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
+import sys
 
 #: What the kernel takes over for a slow reader before the worker's own bounded buffer fills; by default it takes MBs.
 UNSENT_IN_KERNEL_BYTES = 128 * 1024
+
+
+#: The claims this process holds.
+_claims: set[socket.socket] = set()
 
 
 class CannotListen(OSError):
@@ -34,7 +45,11 @@ def bind(host: str, port: int, *, shared: bool) -> socket.socket:
         CannotListen: the port is taken, needs privileges, or the host is no address of this machine.
     """
     family, address = _resolve(host, port)
+    if port != 0:
+        _claim(port)
     exclusive = _bound(family, address, reuse_port=False)
+    if port == 0:
+        _claim(exclusive.getsockname()[1])
     if not shared:
         return exclusive
     # NOTE: SO_REUSEPORT alone would let a second gateway of the same user take the port silently; the exclusive socket
@@ -47,6 +62,47 @@ def bind(host: str, port: int, *, shared: bool) -> socket.socket:
 def bind_again(keeper: socket.socket) -> socket.socket:
     """One more socket on the address of ``keeper``, for one worker; it takes connections once it listens."""
     return _bound(keeper.family, keeper.getsockname(), reuse_port=True)
+
+
+def listen(sock: socket.socket, backlog: int) -> None:
+    """Lets a socket take connections.
+
+    Raises:
+        CannotListen: another program was quicker.
+    """
+    try:
+        sock.listen(backlog)
+    except OSError as exc:
+        raise _explained(exc, sock.getsockname()) from exc
+
+
+def release_claims() -> None:
+    """Ends the claim of ``bind``: somebody listens now, which keeps others away."""
+    while _claims:
+        _claims.pop().close()
+
+
+# In a forked worker: the claim is the master's, and its end must be one.
+os.register_at_fork(after_in_child=release_claims)
+
+
+def _claim(port: int) -> None:
+    """Has the port to ourselves until ``release_claims``.
+
+    Raises:
+        CannotListen: another gateway has claimed it.
+    """
+    if sys.platform != "linux":
+        return
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0claude-wrapper-port-{port}")
+    except OSError as exc:
+        claim.close()
+        if exc.errno == errno.EADDRINUSE:
+            raise CannotListen(f"Port {port} is taken: another gateway is starting there.", taken=True) from None
+        return  # a sandbox without such names: what listens is seen all the same
+    _claims.add(claim)
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[object, ...]]:

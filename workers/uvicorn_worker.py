@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import functools
+import logging
 import os
 import signal
 import socket
@@ -15,8 +16,10 @@ from uvicorn_worker import UvicornWorker
 from app.api.request_ids import RequestIds
 from app.config import Config
 from workers.http_protocol import ConnectionLimits, GatewayProtocol
-from workers.listener import bind_again
+from workers.listener import CannotListen, bind_again
 from workers.uvicorn_server import GatewayServer, GracePeriods
+
+log = logging.getLogger(__name__)
 
 #: Exit status that tells gunicorn's master that trying again is no use.
 BOOT_ERROR = 3
@@ -63,7 +66,11 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]
         if self.app.config.workers > 1:
             # Of its own and only now, when the application can answer: the kernel spreads connections over everyone who
             # listens, and what it gives to a worker that is still starting would wait.
-            self.sockets = [bind_again(sock) for sock in self.sockets]
+            try:
+                self.sockets = [bind_again(sock) for sock in self.sockets]
+            except CannotListen as exc:
+                log.error("%s", exc.message)  # noqa: TRY400 - another program's doing
+                sys.exit(BOOT_ERROR)
         super().run()
 
     async def _serve(self) -> None:

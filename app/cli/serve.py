@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -21,6 +21,9 @@ from app.cli.protection import ask_for_key, may_ask
 from app.cli.settings import load_settings
 from app.config import Config
 from app.observability.version import VERSION
+
+if TYPE_CHECKING:
+    from workers.listener import CannotListen
 
 #: Ends what is written to ``--announce-fd``; its end of file would not do, because the workers hold it open, too.
 END_OF_ANNOUNCEMENT = b"\0"
@@ -75,6 +78,7 @@ def run_in_foreground(config: Config, announce_fd: int | None = None, *, new_key
     from app.cli.state_choice import choose_state
     from workers.companions import Companions
     from workers.gateway import run_gateway
+    from workers.listener import CannotListen
 
     root = data_root(config.data_dir, os.environ)
     listener = _listen(config, root)
@@ -111,6 +115,8 @@ def run_in_foreground(config: Config, announce_fd: int | None = None, *, new_key
             _say("\nStopping: requests in flight may finish. Ctrl-C again stops at once.", None)
 
         status: int = run_gateway(running, listener, companions=companions, on_ready=on_ready, on_stopping=on_stopping)
+    except CannotListen as exc:
+        raise _refused(exc, config.port) from None
     finally:
         companions.stop()
         instance.release()
@@ -127,8 +133,12 @@ def _listen(config: Config, root: Path) -> socket:
         instance = Instance(root, config.port)
         if exc.taken and instance.running_pid() is not None:
             raise CommandFailed(instance.in_the_way()) from None
-        hint = f" Take another one: 'claude-wrapper --port {config.port + 1}'." if exc.taken else ""
-        raise CommandFailed(exc.message + hint) from None
+        raise _refused(exc, config.port) from None
+
+
+def _refused(exc: CannotListen, port: int) -> CommandFailed:
+    hint = f" Take another one: 'claude-wrapper --port {port + 1}'." if exc.taken else ""
+    return CommandFailed(exc.message + hint)
 
 
 def _claim(instance: Instance) -> Instance:
