@@ -163,13 +163,19 @@ class UpstreamStatus(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamError):
-    """No connection to Anthropic, or it broke; ``sent`` tells whether the request may have been taken up."""
+    """No connection to Anthropic, or it broke.
+
+    Args:
+        sent: the request may have been taken up.
+        kept: it broke before the reply, and had served an earlier call: most likely it was dead already.
+    """
 
     default_code = "upstream_unreachable"
 
-    def __init__(self, message: str, *, sent: bool = False) -> None:
+    def __init__(self, message: str, *, sent: bool = False, kept: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
+        self.kept = kept
 
 
 class UpstreamTimeout(UpstreamError):

@@ -43,12 +43,14 @@ class Failure(Struct, frozen=True, kw_only=True):
         retry_after_s: what the other side asked for (``retry-after-ms``, ``retry-after``).
         should_retry: header ``x-should-retry``, where there was one.
         error_code: Anthropic's stable cause, where there was one.
+        at_once: the other side is well, only a kept connection was dead: waiting would gain nothing.
     """
 
     status: int | None = None
     retry_after_s: float | None = None
     should_retry: bool | None = None
     error_code: str | None = None
+    at_once: bool = False
 
 
 def wait_before_retry(policy: RetryPolicy, failure: Failure, *, attempts: int, jitter: float) -> float | None:
@@ -64,6 +66,8 @@ def wait_before_retry(policy: RetryPolicy, failure: Failure, *, attempts: int, j
     """
     if attempts > policy.retries or not _may_help(failure):
         return None
+    if failure.at_once:
+        return 0.0
     asked_s = failure.retry_after_s
     if asked_s is None:
         backoff_s = min(policy.longest_backoff_s, policy.first_backoff_s * 2.0 ** (attempts - 1))

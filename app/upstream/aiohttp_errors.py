@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from app.errors import BadUpstreamReply, GatewayError, InternalError, UpstreamTimeout, UpstreamUnreachable
+from app.upstream.transport import KeptConnectionBroke
 
 #: What reading a body fails with: the connection, its framing, or a compression nobody asked for. aiohttp says
 #: ``RuntimeError`` when it is asked to read from a connection that is gone.
@@ -48,7 +49,8 @@ def sending_error(exc: BaseException | None, *, connect_timeout_s: float) -> Gat
         case aiohttp.ClientResponseError() | HttpProcessingError():
             return BadUpstreamReply("Anthropic's reply is not HTTP, or its headers are larger than any of Anthropic's.")
         case aiohttp.ClientError() | OSError():
-            return UpstreamUnreachable("The connection to Anthropic broke before it answered.", sent=True)
+            kept = isinstance(exc, KeptConnectionBroke)
+            return UpstreamUnreachable("The connection to Anthropic broke before it answered.", sent=True, kept=kept)
         case _:
             return InternalError("The request to Anthropic could not be made.")
 

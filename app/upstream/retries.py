@@ -1,7 +1,8 @@
 """A lane that tries again where that is cheap and likely to help, and turns error replies into errors.
 
 Wraps any lane. The plan is pure (``app/domain/retry.py``); here are the clock, the sleep and the reading of error
-bodies. Nothing is ever repeated once a reply below 400 has come: from then on its bytes belong to the caller.
+bodies. Nothing is ever repeated once a reply below 400 has come: from then on its bytes belong to the caller. A lane
+sends once, so this is the only place that repeats: a call is sent at most ``1 + retries`` times.
 """
 
 from __future__ import annotations
@@ -67,11 +68,10 @@ class RetryingUpstream:
                         reply.attempts = attempts
                     return reply
                 error, failure = await self._refused(reply)
-            except (UpstreamUnreachable, UpstreamTimeout) as unreached:
-                if isinstance(unreached, UpstreamTimeout) and unreached.phase != "connect":
-                    unreached.attempts = attempts
-                    raise
-                error, failure = unreached, Failure()
+            except UpstreamUnreachable as unreached:
+                error, failure = unreached, Failure(at_once=unreached.kept)
+            except UpstreamTimeout as late:
+                error, failure = late, Failure() if late.phase == "connect" else None
             error.attempts = attempts
             wait_s = (
                 None

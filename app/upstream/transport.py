@@ -3,8 +3,9 @@
 The SDK brings such a transport (``DefaultAioHttpClient``); this one replaces it because a gateway needs what that one
 cannot do: a connection that is closed *at once* when a call is cancelled (aiohttp's own close first sends what is still
 buffered, to a peer that may not read), one deadline per phase, everything that has arrived in one read, no cookies kept
-between clients, error replies left unread, and a fresh connection when a kept one turns out to be dead. A connection is
-one of aiohttp's pool; how many there are is bounded by ``app/upstream/slots.py``.
+between clients, error replies left unread, and nothing sent twice: a kept connection that turns out to be dead is an
+error with a name, and takes the idle ones with it. A connection is one of aiohttp's pool; how many there are is bounded
+by ``app/upstream/slots.py``.
 """
 
 from __future__ import annotations
@@ -92,24 +93,23 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._keepalive_s = keepalive_s
         self._idle_timeout_s = idle_timeout_s
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_connect=None, sock_read=None)
-        self._kept: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
+        self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Sends a request and waits for its reply's headers.
 
         Raises:
+            KeptConnectionBroke: the connection was most likely dead already; the next request gets a fresh one.
             aiohttp.ClientError, OSError: as aiohttp says it; ``app/upstream/sdk.py`` says what it means.
         """
-        if self._kept is None:
-            self._kept = self._session(keep=True)
+        if self._session is None:
+            self._session = self._open_session()
         try:
-            reply = await self._exchange(self._kept, request)
+            reply = await self._exchange(self._session, request)
         except KeptConnectionBroke:
-            # RFC 9112 section 9.3.1. Never on a kept one again: after a restart of the server all of them are dead.
-            if self._fresh is None:
-                self._fresh = self._session(keep=False)
-            reply = await self._exchange(self._fresh, request)
+            # After a restart of the server all of them are dead: a repeat must not try them one after the other.
+            cast(_Connector, self._session.connector).close_idle()
+            raise
         if (connection := reply.connection) is not None and (protocol := connection.protocol) is not None:
             # Until here silence was bounded by the caller; from here on by the socket.
             protocol.read_timeout = self._idle_timeout_s
@@ -120,9 +120,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Closes every connection, also those in use."""
-        for session in (self._kept, self._fresh):
-            if session is not None:
-                await session.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def _exchange(self, session: aiohttp.ClientSession, request: httpx2.Request) -> aiohttp.ClientResponse:
         body = await request.aread()
@@ -134,13 +133,13 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             allow_redirects=False,  # a credential goes to no host but the configured one
         )
 
-    def _session(self, *, keep: bool) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
+    def _open_session(self) -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
             connector=_Connector(
                 limit=0,
                 ssl=self._tls if self._tls is not None else True,
                 socket_factory=_tcp_socket,
-                **({"keepalive_timeout": self._keepalive_s} if keep else {"force_close": True}),
+                keepalive_timeout=self._keepalive_s,
             ),
             timeout=self._timeout,
             proxy=self._proxy,
@@ -150,6 +149,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
         )
+        session._retry_connection = False  # aiohttp would send a GET twice, unseen
+        return session
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -159,6 +160,13 @@ class _Connector(aiohttp.TCPConnector):
         super().__init__(**options)
         connection: Callable[[], ResponseHandler] = functools.partial(_Connection, asyncio.get_running_loop())
         self._factory = cast("functools.partial[ResponseHandler]", connection)
+
+    def close_idle(self) -> None:
+        """Closes the connections that nobody uses."""
+        for idle in self._conns.values():
+            for connection, _ in idle:
+                connection.close()
+        self._conns.clear()
 
 
 class _Connection(ResponseHandler):

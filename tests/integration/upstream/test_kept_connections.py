@@ -6,10 +6,12 @@ import asyncio
 import gc
 import sys
 
+import msgspec
 import pytest
 
-from app.domain.upstream import UpstreamRequest
+from app.domain.upstream import Upstream, UpstreamRequest
 from app.errors import UpstreamUnreachable
+from app.upstream.retries import RetryingUpstream
 from tests.support.raw_upstream import Peer, keep_answering, raw_upstream
 
 CALL = UpstreamRequest(path="/v1/messages", body=b"{}", headers={"anthropic-version": "2026-10-21"})
@@ -28,24 +30,106 @@ async def test_a_connection_closed_while_it_was_idle_is_not_used_again(open_lane
     assert len(upstream.peers) == 5
 
 
-@pytest.mark.parametrize("end", ["close", "reset"])
-async def test_a_connection_that_dies_under_a_call_is_replaced_by_a_fresh_one(open_lane, end):
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        peer.reply(200, b"%d" % peer.number)
-        await peer.request()
-        if peer.number < 3:
-            getattr(peer, end)()
-            return
-        peer.reply(200, b"again")
+class WarmedThenDead:
+    """A server that answers the first request of each connection, and closes at the second once it has read it.
 
-    async with raw_upstream(script) as upstream:
-        lane = open_lane(upstream.base_url)
-        replies = await asyncio.gather(*(lane.send(CALL) for _ in range(3)))
-        assert sorted([await reply.read() for reply in replies]) == [b"0", b"1", b"2"]
-        # All three kept connections die when they are used; the call must not try them one after the other.
+    So does a server that restarts, and one whose idle time ends as a request arrives.
+    """
+
+    def __init__(self, *, warm: int, end: str = "close") -> None:
+        self.warm = warm
+        self.end = end
+        self.requests = 0
+        self._all_warm = asyncio.Barrier(warm)
+
+    async def __call__(self, peer: Peer) -> None:
+        await self._request(peer)
+        if peer.number < self.warm:
+            await self._all_warm.wait()
+        peer.reply(200, b"%d" % peer.number)
+        await self._request(peer)
+        getattr(peer, self.end)()
+
+    async def _request(self, peer: Peer) -> None:
+        await peer.request()
+        self.requests += 1
+
+
+async def warmed_up(lane: Upstream, count: int) -> Upstream:
+    """The lane with that many idle connections."""
+    replies = await asyncio.gather(*(lane.send(CALL) for _ in range(count)))
+    for reply in replies:
+        await reply.read()
+    return lane
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_a_lane_sends_once_also_on_a_kept_connection_that_dies(open_lane, end, method):
+    server = WarmedThenDead(warm=3, end=end)
+    async with raw_upstream(server) as upstream:
+        lane = await warmed_up(open_lane(upstream.base_url), 3)
+        with pytest.raises(UpstreamUnreachable) as raised:
+            await lane.send(msgspec.structs.replace(CALL, method=method))
+    assert (raised.value.sent, raised.value.kept) == (True, True)
+    assert server.requests == 3 + 1
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+async def test_the_call_after_a_dead_kept_connection_gets_a_fresh_one(open_lane, end):
+    async with raw_upstream(WarmedThenDead(warm=3, end=end)) as upstream:
+        lane = await warmed_up(open_lane(upstream.base_url), 3)
+        with pytest.raises(UpstreamUnreachable):
+            await lane.send(CALL)
+        # All three kept connections are dead; a call must not try them one after the other.
         assert await (await lane.send(CALL)).read() == b"3"
     assert len(upstream.peers) == 4
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+async def test_no_call_is_sent_more_often_than_the_retries_allow(open_lane, retries):
+    server = WarmedThenDead(warm=4)
+    async with raw_upstream(server) as upstream:
+        lane = await warmed_up(open_lane(upstream.base_url), 4)
+        retrying = RetryingUpstream(lane, retries, sleep=never)
+        if retries == 0:
+            with pytest.raises(UpstreamUnreachable):
+                await retrying.send(CALL)
+        else:
+            reply = await retrying.send(CALL)
+            assert (await reply.read(), reply.attempts) == (b"4", 2)
+    assert server.requests == 4 + min(1 + retries, 2)
+
+
+async def test_a_dead_kept_connection_leaves_those_in_use_alone(open_lane):
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await both_used.wait()
+        if peer.number == 0:
+            peer.reply(200)
+            await peer.request()
+            peer.close()
+        else:
+            peer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nfi")
+            await ended.wait()
+            peer.write(b"rst")
+
+    both_used, ended = asyncio.Barrier(2), asyncio.Event()
+    async with raw_upstream(script) as upstream:
+        lane = open_lane(upstream.base_url)
+        first, running = await asyncio.gather(lane.send(CALL), lane.send(CALL))
+        if first.headers["content-length"] != "2":
+            first, running = running, first
+        await first.read()
+        with pytest.raises(UpstreamUnreachable):
+            await lane.send(CALL)
+        ended.set()
+        assert await running.read() == b"first"
+
+
+async def never(seconds: float) -> None:
+    """Stands for a sleep that must not be."""
+    assert seconds == 0, "the retry of a dead kept connection does not wait"
 
 
 async def test_a_fresh_connection_that_dies_is_an_error(open_lane):
@@ -55,7 +139,7 @@ async def test_a_fresh_connection_that_dies_is_an_error(open_lane):
     async with raw_upstream(script) as upstream:
         with pytest.raises(UpstreamUnreachable) as raised:
             await open_lane(upstream.base_url).send(CALL)
-    assert raised.value.sent
+    assert (raised.value.sent, raised.value.kept) == (True, False)
     assert len(upstream.peers) == 1
 
 

@@ -15,6 +15,14 @@ def test_a_failed_connection_is_tried_again():
     assert wait(Failure()) == 0.25
 
 
+def test_a_kept_connection_that_was_dead_is_replaced_without_a_wait():
+    assert wait(Failure(at_once=True), jitter=0.9) == 0.0
+
+
+def test_a_dead_kept_connection_counts_against_the_budget():
+    assert wait(Failure(at_once=True), attempts=2) is None
+
+
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 529])
 def test_a_status_that_passes_is_tried_again(status):
     assert wait(Failure(status=status)) == 0.25
