@@ -1,26 +1,26 @@
 """Anthropic's error bodies: of an HTTP reply with an error status, and of an ``error`` event inside a stream.
 
-A body may be of any quality (a proxy's HTML, nothing, half a JSON document): whatever it is, the result is an
-``UpstreamStatus`` whose message is short, is not markup and holds no credential. Reference:
-spec/errors-and-headers.md, "Upstream shapes".
+A body may be of any quality (a proxy's HTML, nothing, half a JSON document): whatever it is, what comes out is short, is
+not markup and holds no credential. What the headers of an error reply say is read in ``app/upstream/errors.py``.
+Reference: spec/errors-and-headers.md, "Upstream shapes".
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from app.errors import UpstreamStatus
 
 #: Longest message of Anthropic's that is passed on, in characters.
 MAX_MESSAGE_CHARS = 2000
 
-#: Longest error body that is looked at.
-MAX_BODY_BYTES = 256 * 1024
+#: Longest error body that is looked at; Anthropic's own are a few hundred bytes.
+MAX_BODY_BYTES = 64 * 1024
 
 #: The HTTP status that each type of error has; an error event has none of its own.
 STATUS_OF_TYPE: Mapping[str, int] = {
@@ -38,53 +38,45 @@ STATUS_OF_TYPE: Mapping[str, int] = {
 }
 
 _RETRYABLE_EVENTS = frozenset({429, 500, 504, 529})
-_KEPT_HEADERS = frozenset({"retry-after", "retry-after-ms", "x-should-retry", "request-id"})
-_RATE_LIMIT_PREFIX = "anthropic-ratelimit-"
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_MARKUP = re.compile(r"<(!doctype|/?(html|head|body|title|center|script|div|span|h\d|p|hr|br)\b)", re.IGNORECASE)
-_CREDENTIAL = re.compile(r"\b(sk|Bearer)([-_ ])[A-Za-z0-9._~+/=-]{8,}")
+_MARKUP = re.compile(
+    r"<\s*/?\s*(?:!doctype|html|head|body|title|center|script|div|span|h[1-6]|p|br|hr)\b", re.IGNORECASE
+)
+_CREDENTIAL = re.compile(r"\bsk[-_][A-Za-z0-9_-]{6,}|(?<=bearer )[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+_decode = msgspec.json.Decoder().decode
 
 
-class _Details(Struct, frozen=True):
-    error_code: str | None = None
+class AnthropicError(Struct, frozen=True, kw_only=True):
+    """What an error body says, fit for a client to read.
 
+    Args:
+        message: Anthropic's words; empty when there are none that may be shown.
+        type: such as ``overloaded_error``; empty when it has none.
+        code: ``details.error_code``, the stable cause.
+        request_id: Anthropic's id of the call; of a shape that may go into a header.
+    """
 
-class _Error(Struct, frozen=True):
-    type: str = ""
     message: str = ""
-    details: Raw = Raw(b"null")
-
-
-class _Body(Struct, frozen=True):
-    error: _Error
+    type: str = ""
+    code: str | None = None
     request_id: str | None = None
 
 
-_BODY = msgspec.json.Decoder(_Body)
-_DETAILS: msgspec.json.Decoder[_Details | None] = msgspec.json.Decoder(_Details | None)
-
-
-def upstream_status(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamStatus:
-    """The error that an HTTP reply with an error status means.
+def read_error(body: bytes) -> AnthropicError:
+    """Reads ``{"type":"error","error":{...},"request_id"}``, or as much of it as there is.
 
     Args:
-        status: HTTP status, 400 or above.
-        headers: reply headers, names in lower case.
-        body: as much of the reply's body as was read.
+        body: of the reply, or the data of the event.
     """
-    parsed = _parsed(body)
-    return UpstreamStatus(
-        _message(parsed.error.message) or f"The upstream API answered with status {status} and no usable message.",
-        status=status,
-        error_type=parsed.error.type,
-        error_code=_error_code(parsed.error),
-        retry_after_s=_retry_after_s(headers),
-        request_id=headers.get("request-id") or _request_id(parsed),
-        headers={
-            name: value
-            for name, value in headers.items()
-            if name in _KEPT_HEADERS or name.startswith(_RATE_LIMIT_PREFIX)
-        },
+    told = _json_object(body)
+    error = _object(told.get("error"))
+    return AnthropicError(
+        message=_readable(error.get("message")),
+        type=word(error.get("type")) or "",
+        code=word(_object(error.get("details")).get("error_code")),
+        request_id=word(told.get("request_id")),
     )
 
 
@@ -93,54 +85,38 @@ def event_error(data: bytes) -> UpstreamStatus:
 
     An event carries no headers: ``x-should-retry`` says what the plain reply of its type would have said.
     """
-    parsed = _parsed(data)
-    status = STATUS_OF_TYPE.get(parsed.error.type, 500)
+    error = read_error(data)
+    status = STATUS_OF_TYPE.get(error.type, 500)
     return UpstreamStatus(
-        _message(parsed.error.message) or "The upstream API ended the stream with an error.",
+        error.message or "The upstream API ended the stream with an error.",
         status=status,
-        error_type=parsed.error.type,
-        error_code=_error_code(parsed.error),
-        request_id=_request_id(parsed),
+        error_type=error.type,
+        error_code=error.code,
+        request_id=error.request_id,
         headers={"x-should-retry": "true"} if status in _RETRYABLE_EVENTS else {},
     )
 
 
-def _parsed(body: bytes) -> _Body:
-    if len(body) <= MAX_BODY_BYTES:
-        try:
-            return _BODY.decode(body)
-        except (ValueError, RecursionError):
-            pass
-    return _Body(_Error())
+def word(value: object) -> str | None:
+    """A text that is one harmless word, fit for a header and a log; ``None`` for everything else."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
 
 
-def _error_code(error: _Error) -> str | None:
+def _json_object(body: bytes) -> dict[str, Any]:
+    if len(body) > MAX_BODY_BYTES:
+        return {}
     try:
-        details = _DETAILS.decode(error.details)
-    except (ValueError, RecursionError):
-        return None
-    return details.error_code if details else None
+        return _object(_decode(body))
+    except (ValueError, RecursionError):  # msgspec reports text that is not UTF-8 as a DecodeError too
+        return {}
 
 
-def _request_id(body: _Body) -> str | None:
-    """Anthropic's id, if it looks like one: it goes into a header."""
-    return body.request_id if body.request_id and _REQUEST_ID.fullmatch(body.request_id) else None
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _message(text: str) -> str:
-    text = " ".join(text.split())
-    if _MARKUP.search(text):
+def _readable(message: object) -> str:
+    if not isinstance(message, str) or _MARKUP.search(message):
         return ""
-    text = _CREDENTIAL.sub(r"\1\2***", text)
+    text = " ".join(_CREDENTIAL.sub("***", _CONTROL.sub(" ", message)).split())
     return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit_s
-        except (KeyError, ValueError):
-            continue
-        if math.isfinite(seconds) and seconds >= 0:
-            return seconds
-    return None

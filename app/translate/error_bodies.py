@@ -10,11 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from app.errors import GatewayError
-from app.schemas.anthropic_error import upstream_status
 from app.schemas.sse import frame
 from app.translate.error_meaning import Meaning, meaning_of
-
-__all__ = ["ErrorReply", "openai_error", "openai_error_frame", "upstream_status"]
 
 _encode = msgspec.json.encode
 

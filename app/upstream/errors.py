@@ -1,40 +1,26 @@
 """Error replies of Anthropic, or of whatever stands before it, as ``UpstreamStatus``.
 
-A body of any quality comes in: Anthropic's JSON, a proxy's HTML page, nothing, half of something. What goes out is
-bounded and fit for a client to read: never HTML, never a secret, never text of an unknown intermediary. Shapes:
-``spec/errors-and-headers.md``, "Upstream shapes".
+A reply of any quality comes in. What goes out is bounded and fit for a client to read: never HTML, never a secret,
+never text of an unknown intermediary. The body is read in ``app/schemas/anthropic_error.py``, the headers here.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
-
-import msgspec
 
 from app.errors import UpstreamStatus
+from app.schemas.anthropic_error import MAX_BODY_BYTES, read_error, word
 
-#: More of an error body than this is not read; Anthropic's own are a few hundred bytes.
-MAX_ERROR_BODY_BYTES = 64 * 1024
-
-#: More of an error's text than this is not shown.
-MAX_MESSAGE_CHARS = 2000
+#: More of an error body than this is not read.
+MAX_ERROR_BODY_BYTES = MAX_BODY_BYTES
 
 _FORWARDED = frozenset({"retry-after", "retry-after-ms", "x-should-retry", "request-id"})
 _FORWARDED_FAMILIES = ("anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-")
 _MAX_HEADER_CHARS = 256
-
-_MARKUP = re.compile(r"<\s*/?\s*(?:!doctype|html|head|body|title|div|span|center|script|h[1-6]|p|br|hr)\b", re.I)
-_SECRET = re.compile(r"\bsk-[A-Za-z0-9_-]{6,}|(?<=bearer )\S+", re.I)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
-_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-
-_decode = msgspec.json.Decoder().decode
 
 
 def status_error(
@@ -48,18 +34,14 @@ def status_error(
         body: as much of it as there is; ``{"type":"error","error":{...},"request_id"}`` when it is Anthropic's.
         now_at: Unix seconds, for a ``retry-after`` that is a date; the clock when left out.
     """
-    told = _json_object(body)
-    error = told.get("error")
-    error = error if isinstance(error, dict) else {}
-    details = error.get("details")
-    details = details if isinstance(details, dict) else {}
+    error = read_error(body)
     return UpstreamStatus(
-        _readable(error.get("message")) or _nameless(status),
+        error.message or _nameless(status),
         status=status,
-        error_type=_word(error.get("type")) or "",
-        error_code=_word(details.get("error_code")),
+        error_type=error.type,
+        error_code=error.code,
         retry_after_s=retry_after_s(headers, time.time() if now_at is None else now_at),
-        request_id=_word(headers.get("request-id")) or _word(told.get("request_id")),
+        request_id=word(headers.get("request-id")) or error.request_id,
         headers=forwarded_headers(headers),
     )
 
@@ -101,32 +83,10 @@ def forwarded_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    if len(body) > MAX_ERROR_BODY_BYTES:
-        return {}
-    try:
-        told = _decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        # msgspec reports text that is not UTF-8 as a DecodeError too.
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _readable(message: object) -> str:
-    if not isinstance(message, str) or _MARKUP.search(message):
-        return ""
-    text = _SECRET.sub("***", _CONTROL.sub(" ", message)).strip()
-    return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
-
-
 def _nameless(status: int) -> str:
     known = {429: "Too Many Requests", 529: "Overloaded"}
     phrase = known.get(status) or (HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "")
     return f"Anthropic answered {status}{f' ({phrase})' if phrase else ''} without saying why."
-
-
-def _word(value: object) -> str | None:
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else None
 
 
 def _number(text: str | None) -> float | None:

@@ -10,8 +10,9 @@ import pytest
 from app.domain.calls import ReplyPlan
 from app.errors import UpstreamStatus
 from app.translate.chat_stream import ChatStream
-from app.translate.error_bodies import openai_error, openai_error_frame, upstream_status
+from app.translate.error_bodies import openai_error, openai_error_frame
 from app.translate.messages_to_chat import to_chat
+from app.upstream.errors import status_error
 from tests.support.anthropic_stream import events_of, stream
 from tests.support.chat_frames import deltas, frames
 from tests.support.golden import golden
@@ -100,7 +101,7 @@ def test_11_an_error_in_the_middle_of_a_stream() -> None:
 
 @pytest.mark.parametrize("case", ERRORS, ids=name_of_error)
 def test_15_error_replies(case: dict[str, Any]) -> None:
-    error = upstream_status(case["in"]["status"], case["in"]["headers"], json.dumps(case["in"]["body"]).encode())
+    error = status_error(case["in"]["status"], case["in"]["headers"], json.dumps(case["in"]["body"]).encode())
     reply = openai_error(error)
     assert reply.status == case["out"]["status"]
     assert json.loads(reply.body) == case["out"]["body"]

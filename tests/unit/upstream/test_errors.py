@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from app.upstream.errors import MAX_ERROR_BODY_BYTES, forwarded_headers, retry_after_s, should_retry, status_error
+from app.upstream.errors import forwarded_headers, retry_after_s, should_retry, status_error
 
 OVERLOADED = (
     b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded",'
@@ -26,29 +24,8 @@ def test_the_request_id_of_the_body_is_used_where_there_is_no_header():
     assert status_error(529, {}, OVERLOADED).request_id == "req_011"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"   ",
-        b"\x00\xff\xfe",
-        b"upstream connect error or disconnect/reset before headers, secret-host:443",
-        b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>",
-        OVERLOADED[:-30],
-        b"[" * 50_000,
-        b"null",
-        b'"text"',
-        b"[1]",
-        b"{}",
-        b'{"error":null}',
-        b'{"error":"broken"}',
-        b'{"error":{"message":null,"type":3,"details":[]}}',
-        b'{"error":{"message":["a"]}}',
-        b'{"error":{"message":"<!DOCTYPE html><html><body>Blocked</body></html>"}}',
-        b'{"error":{"message":"' + b"x" * MAX_ERROR_BODY_BYTES + b'"}}',
-    ],
-)
-def test_a_body_of_any_quality_gives_a_plain_sentence(body):
+@pytest.mark.parametrize("body", [b"", b"<html>nginx</html>", OVERLOADED[:-30]])
+def test_a_body_without_a_message_gives_a_sentence_of_our_own(body):
     error = status_error(502, {}, body)
     assert error.message == "Anthropic answered 502 (Bad Gateway) without saying why."
     assert (error.error_type, error.error_code, error.request_id) == ("", None, None)
@@ -57,49 +34,6 @@ def test_a_body_of_any_quality_gives_a_plain_sentence(body):
 @pytest.mark.parametrize(("status", "phrase"), [(529, " (Overloaded)"), (429, " (Too Many Requests)"), (599, "")])
 def test_a_status_without_a_body_is_named(status, phrase):
     assert status_error(status, {}, b"").message == f"Anthropic answered {status}{phrase} without saying why."
-
-
-def test_a_long_message_is_cut():
-    error = status_error(400, {}, b'{"error":{"message":"' + b"x" * 5000 + b'"}}')
-    assert error.message == "x" * 1999 + "…"
-
-
-def test_a_credential_in_a_message_is_masked():
-    body = b'{"error":{"message":"key sk-ant-api03-abcdefgh, Bearer abc.def; a risk-assessment"}}'
-    assert status_error(401, {}, body).message == "key ***, Bearer *** a risk-assessment"
-
-
-def test_line_breaks_in_a_message_become_spaces():
-    assert status_error(400, {}, b'{"error":{"message":"a\\r\\nb\\u0000c"}}').message == "a b c"
-
-
-def test_a_comparison_in_a_message_is_not_markup():
-    assert status_error(400, {}, b'{"error":{"message":"max_tokens: 1 < 2"}}').message == "max_tokens: 1 < 2"
-
-
-def test_an_error_type_that_is_no_word_is_left_out():
-    assert status_error(400, {}, b'{"error":{"type":"a b\\n","message":"m"}}').error_type == ""
-
-
-@given(st.integers(400, 599), st.binary(max_size=300))
-def test_no_body_ever_fails(status, body):
-    assert status_error(status, {}, body).message
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=10),
-        lambda s: (
-            st.lists(s)
-            | st.dictionaries(st.sampled_from(["error", "message", "type", "details", "error_code", "request_id"]), s)
-        ),
-        max_leaves=10,
-    )
-)
-def test_no_json_ever_fails(value):
-    import msgspec
-
-    assert status_error(500, {}, msgspec.json.encode(value)).message
 
 
 def test_headers_that_may_be_passed_on_are_kept_and_no_others():
