@@ -12,7 +12,7 @@ import fcntl
 import logging
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httptools
@@ -287,8 +287,9 @@ class GatewayProtocol(HttpToolsProtocol):
 
     async def _answer(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Runs the application for one request; what escapes it is still answered in OpenAI's shape."""
+        send = cycle.send if cycle.scope["http_version"] != "1.0" else _send_without_chunks(cycle)
         try:
-            await app(cycle.scope, cycle.receive, cycle.send)
+            await app(cycle.scope, cycle.receive, send)
         except asyncio.CancelledError:  # only the end of the worker cancels
             await self._give_up(cycle, ShuttingDown("This gateway worker is shutting down; please try again."))
         except Exception:
@@ -379,6 +380,23 @@ class GatewayProtocol(HttpToolsProtocol):
         except OSError:
             return self.transport.get_write_buffer_size()
         return self.transport.get_write_buffer_size() + int.from_bytes(in_kernel, sys.byteorder)
+
+
+def _send_without_chunks(cycle: RequestResponseCycle) -> Callable[[Any], Awaitable[None]]:
+    """The ``send`` for HTTP/1.0, where a body without a length ends with its connection (RFC 9112 section 6.3)."""
+    unframed = False
+
+    async def send(message: Any) -> None:
+        nonlocal unframed
+        if message["type"] == "http.response.start":
+            unframed = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+            if unframed:
+                cycle.chunked_encoding = False
+        elif unframed:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await cycle.send(message)
+
+    return send
 
 
 class _ReplyChannel:

@@ -64,7 +64,11 @@ class Wire:
         if receive_buffer_bytes is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         connection.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+        except OSError:
+            connection.close()
+            raise
         limit = 2**16 if receive_buffer_bytes is None else max(1024, receive_buffer_bytes // 4)
         return cls(*await asyncio.open_connection(sock=connection, limit=limit))
 
