@@ -140,9 +140,9 @@ def _mapped(
 
 _ANY_CONVERSATION: Final[list[openai.Message]] = [openai.UserMessage(content="Hello.")]
 _DEPENDENT: Final = {
-    "tools": ("tool_choice", "parallel_tool_calls"),
-    "functions": ("function_call",),
-    "web_search_options": ("tool_choice",),
+    "tools": ("tool_choice", "function_call", "parallel_tool_calls"),
+    "functions": ("tool_choice", "function_call"),
+    "web_search_options": ("tool_choice", "function_call"),
 }
 _FORGETTABLE: Final = frozenset(
     field.name for field in msgspec.structs.fields(openai.ChatRequest) if field.name not in ("model", "messages")

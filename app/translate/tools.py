@@ -110,9 +110,9 @@ def plan_tools(
         plan.has_web_search = True
         plan.tools.append(_web_search(request.web_search_options))
     _check_names(plan)
-    _choose(plan, _choice(request), facts, settings, notes)
-    if request.parallel_tool_calls is False:
-        _one_call_at_a_time(plan, notes)
+    _choose(plan, _choice(request, plan, notes), facts, settings, notes)
+    if plan.is_legacy or request.parallel_tool_calls is False:
+        _one_call_at_a_time(plan, request, notes)
     return plan
 
 
@@ -252,24 +252,47 @@ def _check_names(plan: ToolPlan) -> None:
         seen.add(tool.name)
 
 
-def _choice(request: openai.ChatRequest) -> _Choice | None:
-    if request.tools or request.web_search_options is not None or not request.functions:
-        choice = request.tool_choice
-        if choice is None or isinstance(choice, str):
-            return None if choice is None else _Choice(choice)
-        if isinstance(choice, openai.AllowedTools):
-            allowed = choice.allowed_tools
-            names = tuple(_name_of(tool) for tool in allowed.tools)
-            return _Choice(allowed.mode, allowed=names)
-        return _Choice("named", _name_of(choice))
-    call = request.function_call
-    if call is None or isinstance(call, str):
-        return None if call is None else _Choice(call, path="function_call")
-    return _Choice("named", call.name, path="function_call")
+def _choice(request: openai.ChatRequest, plan: ToolPlan, notes: Notes) -> _Choice | None:
+    """The choice that counts: without ``tools`` the legacy ``function_call`` first, where both are given.
+
+    Raises:
+        InvalidRequest: it names a tool that the request does not have, or allows none.
+    """
+    choice, call = request.tool_choice, request.function_call
+    if call is not None and not request.tools:
+        if choice is not None:
+            notes.ignore("tool_choice", "function_call wins over it")
+        if isinstance(call, str):
+            return _Choice(call, path="function_call")
+        return _Choice(
+            "named", _name_of(openai.NamedFunction(function=call), plan, "function_call"), path="function_call"
+        )
+    if choice is None or isinstance(choice, str):
+        return None if choice is None else _Choice(choice)
+    if not isinstance(choice, openai.AllowedTools):
+        return _Choice("named", _name_of(choice, plan, "tool_choice"))
+    allowed = choice.allowed_tools
+    if not allowed.tools:
+        raise InvalidRequest(
+            "An empty list allows no tool; say that with tool_choice 'none'.",
+            param="tool_choice.allowed_tools.tools",
+            code="invalid_value",
+        )
+    return _Choice(allowed.mode, allowed=tuple(_name_of(tool, plan, "tool_choice") for tool in allowed.tools))
 
 
-def _name_of(tool: openai.NamedFunction | openai.NamedCustom) -> str:
-    return tool.function.name if isinstance(tool, openai.NamedFunction) else tool.custom.name
+def _name_of(tool: openai.NamedFunction | openai.NamedCustom, plan: ToolPlan, path: str) -> str:
+    """The name of a tool, which the request must have, and as this type."""
+    is_custom = isinstance(tool, openai.NamedCustom)
+    name = tool.custom.name if isinstance(tool, openai.NamedCustom) else tool.function.name
+    if name not in {tool.name for tool in plan.tools} or is_custom != (name in plan.custom_names):
+        kind = "custom tool" if is_custom else "function"
+        raise InvalidRequest(
+            f"'{path}' names the {kind} '{name[:64]}', which the request does not have.",
+            param=path,
+            code="invalid_value",
+        )
+    return name
 
 
 def _choose(
@@ -277,15 +300,7 @@ def _choose(
 ) -> None:
     if choice is None:
         return
-    names = [tool.name for tool in plan.tools]
-    for name in (choice.name, *choice.allowed):
-        if name and name not in names:
-            raise InvalidRequest(
-                f"'{choice.path}' names the tool '{name[:64]}', which the request does not have.",
-                param=choice.path,
-                code="invalid_value",
-            )
-    if not names:
+    if not plan.tools:
         if choice.mode == "required":
             raise InvalidRequest(
                 f"'{choice.path}' can only be 'required' when tools are given.", param=choice.path, code="invalid_value"
@@ -345,7 +360,8 @@ def _schema_of(plan: ToolPlan, choice: _Choice) -> Raw | None:
         return None
 
 
-def _one_call_at_a_time(plan: ToolPlan, notes: Notes) -> None:
+def _one_call_at_a_time(plan: ToolPlan, request: openai.ChatRequest, notes: Notes) -> None:
+    """Keeps Claude to one call: as the client asks, or because a ``function_call`` has room for one only."""
     if not plan.tools:
         notes.ignore("parallel_tool_calls", "the request has no tools")
         return
@@ -353,3 +369,7 @@ def _one_call_at_a_time(plan: ToolPlan, notes: Notes) -> None:
         plan.choice = anthropic.ToolChoice("auto")
     if plan.choice.type != "none":
         plan.choice.disable_parallel_tool_use = True
+    elif request.parallel_tool_calls is False and not plan.structured_tool:
+        notes.ignore("parallel_tool_calls", "no tool may be called")
+    if plan.is_legacy and request.parallel_tool_calls:
+        notes.ignore("parallel_tool_calls", "a function_call has room for one call only")

@@ -69,6 +69,18 @@ def test_what_hangs_on_a_refused_parameter_is_not_blamed() -> None:
     assert statuses(request)["tool_choice"] == "mapped"
 
 
+@pytest.mark.parametrize("field", ["function_call", "tool_choice"])
+def test_what_hangs_on_refused_functions_is_not_blamed(field: str) -> None:
+    choice: Any = {"name": "a b"} if field == "function_call" else {"type": "function", "function": {"name": "a b"}}
+    said = statuses({"functions": [{"name": "a b"}], field: choice})
+    assert (said["functions[0].name"], said[field]) == ("refused", "mapped")
+
+
+def test_the_choice_that_does_not_count_is_ignored() -> None:
+    said = statuses({"functions": [{"name": "f"}], "function_call": "none", "tool_choice": "auto"})
+    assert (said["function_call"], said["tool_choice"]) == ("mapped", "ignored")
+
+
 def test_an_unknown_model_ends_the_report() -> None:
     said = report({"model": "gpt-4o"})
     assert [(finding.param, finding.status, finding.code) for finding in said.parameters] == [

@@ -182,17 +182,35 @@ def test_functions_are_tools() -> None:
     assert sent(request)["tools"] == [
         {"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}}
     ]
-    assert sent(request)["tool_choice"] == {"type": "tool", "name": "f"}
+    assert sent(request)["tool_choice"] == {"type": "tool", "name": "f", "disable_parallel_tool_use": True}
     assert call(request).plan.function_call
 
 
+@pytest.mark.parametrize("field", ["function_call", "tool_choice"])
 @pytest.mark.parametrize(("choice", "type_"), [("auto", "auto"), ("none", "none")])
-def test_function_call_is_a_tool_choice(choice: str, type_: str) -> None:
-    assert sent({"functions": [{"name": "f"}], "function_call": choice})["tool_choice"] == {"type": type_}
+def test_functions_take_a_choice_by_either_name(field: str, choice: str, type_: str) -> None:
+    request = {"functions": [{"name": "f"}], field: choice}
+    assert sent(request)["tool_choice"]["type"] == type_
+    assert ignored(request) == ()
 
 
-def test_functions_leave_the_choice_open_by_default() -> None:
-    assert "tool_choice" not in sent({"functions": [{"name": "f"}]})
+def test_a_tool_choice_may_name_a_function() -> None:
+    request = {"model": ACCEPTS, "functions": [{"name": "f"}, {"name": "g"}], "tool_choice": named("g")}
+    assert sent(request)["tool_choice"] == {"type": "tool", "name": "g", "disable_parallel_tool_use": True}
+
+
+@pytest.mark.parametrize("tools", [{"functions": [{"name": "f"}]}, {"web_search_options": {}}])
+def test_of_two_choices_without_tools_the_legacy_one_counts(tools: Any) -> None:
+    request = {**tools, "function_call": "none", "tool_choice": "required"}
+    assert sent(request)["tool_choice"] == {"type": "none"}
+    assert ignored(request) == ("tool_choice",)
+
+
+def test_functions_are_called_one_at_a_time_since_the_reply_holds_one_call() -> None:
+    request = {"functions": [{"name": "f"}]}
+    assert sent(request)["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
+    assert ignored(request) == ignored({**request, "parallel_tool_calls": False}) == ()
+    assert ignored({**request, "parallel_tool_calls": True}) == ("parallel_tool_calls",)
 
 
 def test_a_wrong_function_is_named_by_its_path() -> None:
@@ -240,6 +258,14 @@ def test_a_choice_of_a_tool_that_is_not_there_is_refused() -> None:
     assert refusal(with_tools(function("f"), tool_choice=named("g"))).code == "invalid_value"
 
 
+@pytest.mark.parametrize("choice", [named("c"), custom("f")])
+def test_a_choice_of_a_tool_by_the_wrong_type_is_refused(choice: Any) -> None:
+    request = with_tools(function("f"), custom("c"))
+    assert refusal({**request, "tool_choice": choice}).param == "tool_choice"
+    several = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [choice]}}
+    assert refusal({**request, "tool_choice": several}).param == "tool_choice"
+
+
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
@@ -252,6 +278,15 @@ def test_a_choice_of_a_tool_that_is_not_there_is_refused() -> None:
 def test_calls_can_be_kept_to_one_at_a_time(choice: Any, expected: Any) -> None:
     request = with_tools(function("f"), tool_choice=choice, parallel_tool_calls=False)
     assert sent(request)["tool_choice"] == expected
+
+
+def test_one_call_at_a_time_means_nothing_where_none_may_be_called() -> None:
+    assert ignored(with_tools(function("f"), tool_choice="none", parallel_tool_calls=False)) == ("parallel_tool_calls",)
+
+
+def test_an_answer_in_the_form_of_a_tool_is_one_call() -> None:
+    request = with_tools(WEATHER, tool_choice="required", parallel_tool_calls=False, model=REFUSES)
+    assert ignored(request, forced_tool_fallback="structured_output") == ()
 
 
 def test_parallel_calls_without_tools_are_reported_only_when_switched_off() -> None:
@@ -377,6 +412,12 @@ def test_allowed_tools_can_cut_the_list() -> None:
 def test_an_allowed_tool_must_be_there() -> None:
     request = with_tools(function("f"), tool_choice=allowed("auto", "nope"))
     assert refusal(request).param == "tool_choice"
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_an_empty_list_does_not_allow_every_tool(mode: str) -> None:
+    error = refusal(with_tools(function("f"), tool_choice=allowed(mode)))
+    assert (error.param, error.code) == ("tool_choice.allowed_tools.tools", "invalid_value")
 
 
 def test_a_forced_choice_goes_on_to_an_unknown_model() -> None:
