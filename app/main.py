@@ -14,17 +14,16 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.api.middleware import GatewayApp
 from app.api.routes import create_litestar
-from app.config import Config, SettingError
-from app.domain.models import ModelTable, ModelTableError
+from app.config import Config
+from app.domain.models import ModelTable
 from app.domain.upstream import Upstream
 from app.errors import StateError
 from app.gateway.figures import worker_figures
+from app.gateway.model_table import load_models
 from app.gateway.services import Services
 from app.observability.process import ProcessFigures
 from app.state import connect
@@ -97,24 +96,6 @@ async def _running(services: Services, _: Litestar) -> AsyncIterator[None]:
         await asyncio.gather(*background, return_exceptions=True)
         await services.upstream.close()
         await services.state.close()
-
-
-def load_models(config: Config) -> ModelTable:
-    """The built-in model table, with the operator's file laid over it.
-
-    Raises:
-        SettingError: the file cannot be read, or is no model table.
-    """
-    texts = [resources.files("app.domain").joinpath("models.toml").read_text()]
-    if config.models_file:
-        try:
-            texts.append(Path(config.models_file).read_text())
-        except (OSError, UnicodeDecodeError) as exc:
-            raise SettingError(f"CLAUDE_WRAPPER_MODELS_FILE: {config.models_file!r} cannot be read: {exc}.") from exc
-    try:
-        return ModelTable.load(*texts)
-    except ModelTableError as exc:
-        raise SettingError(f"CLAUDE_WRAPPER_MODELS_FILE: {exc}.") from exc
 
 
 def translation_settings(config: Config, models: ModelTable, *, salt: bytes) -> TranslationSettings:

@@ -18,7 +18,7 @@ from app.cli.errors import FAILED, MISUSED, CommandFailed
 from app.cli.instance import Instance, InstanceFacts, data_root
 from app.cli.options import SETTINGS, chosen_port, serve_options
 from app.cli.protection import ask_for_key, may_ask
-from app.cli.settings import load_settings
+from app.cli.settings import check_settings, load_settings
 from app.config import Config
 from app.observability.version import VERSION
 
@@ -62,6 +62,7 @@ def settings_of_command(
         raise CommandFailed("--health-monitoring is not in this release yet.", status=MISUSED)
     flags = {name: given[name] for name in SETTINGS} | {"port": chosen_port(bare_port, given["port"])}
     config, _ = load_settings(os.environ, flags)
+    check_settings(config, os.environ)
     if not may_ask(config, no_interactive=no_interactive):
         return config, ""
     new_key = ask_for_key()

@@ -27,13 +27,15 @@ def load_settings(
         cores: how many cores there are to use.
 
     Raises:
-        SettingError: a setting is wrong; the text names it.
+        SettingError: a setting is wrong, or with ``mock`` one of the simulator's; the text names it.
     """
     if strict:
         from workers.simulator.settings import SimulatorSettings
 
         refuse_unknown(environ, known_variables(Config, SimulatorSettings))
     config, sources = resolve(Config, environ, flags or {})
+    if strict and config.mock:
+        resolve(SimulatorSettings, environ, {})  # it would say so in a process of its own, when it is too late
     implied: dict[str, Any] = {"log_format": "json" if config.production else "text"}
     if config.production:
         implied |= {"host": "0.0.0.0", "workers": cores()}  # noqa: S104 - what --production is for
@@ -46,6 +48,27 @@ def load_settings(
         name: Resolved(value, "production" if config.production else "default") for name, value in implied.items()
     }
     return msgspec.structs.replace(config, **implied), sources
+
+
+def check_settings(config: Config, environ: Mapping[str, str]) -> None:
+    """Refuses what a worker would refuse, before anything is started; imports nothing heavy.
+
+    Args:
+        config: the settings, each right by itself.
+        environ: environment variables, for proxies and certificates.
+
+    Raises:
+        SettingError: a setting names something that cannot be used.
+    """
+    from app.gateway.model_table import load_models
+    from app.state.urls import parse_address, scheme_of
+    from app.upstream import check_upstream
+
+    if config.redis_url != "auto" and scheme_of(config.redis_url) != "memory":
+        parse_address(config.redis_url)
+    if not config.mock:  # which goes nowhere
+        check_upstream(config, environ)
+    load_models(config).aliases(config.model_preset, dict(config.model_aliases))
 
 
 def port_of(environ: Mapping[str, str], given: str | None) -> int:

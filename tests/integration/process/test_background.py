@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_started_gateway_is_found_and_stopped_by_its_port(shell: Shell, command:
     stopped = shell("--stop", port)
     assert stopped.returncode == 0
     assert stopped.stdout == f"Stopped the gateway on port {port} (pid {master.pid}).\n"
-    eventually(lambda: not any(is_alive(process) for process in family), within_s=3)
+    eventually(lambda: not any(is_alive(process) for process in family), within_s=30)
     assert shell("status", port).returncode == 3
     assert shell("stop", port).stdout == f"No gateway runs on port {port}.\n"
 
@@ -89,10 +90,20 @@ def test_start_on_a_port_that_is_taken_by_ours_says_who(shell: Shell) -> None:
 
 
 def test_start_that_fails_says_why_and_where_the_log_is(shell: Shell) -> None:
-    ran = shell("start", "--mock", "--port", "0", CLAUDE_WRAPPER_MODELS_FILE="/no/such/file.toml")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ran = shell("start", "--mock", "--port", str(port))
     assert ran.returncode == 1
     assert "The gateway did not start. Its log: " in ran.stderr
-    assert "CLAUDE_WRAPPER_MODELS_FILE" in ran.stderr
+    assert f"Port {port} on 127.0.0.1 is taken." in ran.stderr
+
+
+def test_start_with_a_wrong_setting_starts_nothing(shell: Shell) -> None:
+    ran = shell("start", "--mock", "--port", "0", CLAUDE_WRAPPER_MODELS_FILE="/no/such/file.toml")
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("claude-wrapper: CLAUDE_WRAPPER_MODELS_FILE: ")
+    assert ran.stderr.count("\n") == 1
+    assert not shell.data_dir.exists()
 
 
 def test_gateway_in_the_background_survives_the_end_of_its_terminal(shell: Shell) -> None:
@@ -104,6 +115,6 @@ def test_gateway_in_the_background_survives_the_end_of_its_terminal(shell: Shell
 def test_killed_gateway_is_not_running_and_its_port_can_be_used_again(shell: Shell) -> None:
     port, master = shell.start("start")
     master.send_signal(signal.SIGKILL)
-    eventually(lambda: shell("status", port).returncode == 3, within_s=10)
+    eventually(lambda: shell("status", port).returncode == 3, within_s=30)
     ran = shell("start", "--mock", "--port", port)
     assert ran.returncode == 0, ran.stderr

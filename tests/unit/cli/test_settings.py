@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from app.cli.settings import load_settings, port_of
-from app.config import SettingError
+from app.cli.settings import check_settings, load_settings, port_of
+from app.config import Config, SettingError
+from tests.support.processes import PROJECT
 
 
 def test_production_means_every_core_all_addresses_and_json() -> None:
@@ -36,6 +40,48 @@ def test_variable_that_is_no_setting_is_refused() -> None:
 
 def test_variables_of_the_simulator_are_known() -> None:
     load_settings({"CLAUDE_WRAPPER_SIMULATOR_TTFT_MS": "5"}, {})
+
+
+def test_wrong_setting_of_the_simulator_is_refused_with_mock_only() -> None:
+    environ = {"CLAUDE_WRAPPER_SIMULATOR_TTFT_MS": "x"}
+    load_settings(environ, {})
+    with pytest.raises(SettingError, match="^CLAUDE_WRAPPER_SIMULATOR_TTFT_MS: "):
+        load_settings(environ, {"mock": "true"})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "variable"),
+    [
+        ("redis_url", "foo", "CLAUDE_WRAPPER_REDIS_URL"),
+        ("redis_url", "redis+cluster://localhost", "CLAUDE_WRAPPER_REDIS_URL"),
+        ("models_file", "/no/such/file.toml", "CLAUDE_WRAPPER_MODELS_FILE"),
+        ("anthropic_base_url", "api.anthropic.com", "ANTHROPIC_BASE_URL"),
+        ("upstream_proxy", "socks5://localhost:1080", "CLAUDE_WRAPPER_UPSTREAM_PROXY"),
+        ("upstream_ca_bundle", "/no/such/file.pem", "CLAUDE_WRAPPER_UPSTREAM_CA_BUNDLE"),
+    ],
+)
+def test_setting_that_no_worker_could_use_is_refused(setting: str, value: str, variable: str) -> None:
+    with pytest.raises(SettingError, match=f"^{variable}: "):
+        check_settings(Config(**{setting: value}), {})
+
+
+@pytest.mark.parametrize("redis_url", ["auto", "memory://", "redis://localhost", "unix:///run/redis.sock"])
+def test_settings_that_can_be_used_pass(redis_url: str) -> None:
+    check_settings(Config(redis_url=redis_url, model_preset="openai", model_aliases=(("mine", "opus"),)), {})
+
+
+def test_with_mock_the_way_to_anthropic_does_not_matter() -> None:
+    check_settings(Config(mock=True, upstream_proxy="socks5://localhost:1080"), {})
+
+
+def test_the_check_imports_neither_the_application_nor_the_sdk() -> None:
+    code = (
+        "import sys; from app.cli.settings import check_settings; from app.config import Config; "
+        "check_settings(Config(redis_url='redis://localhost'), {}); "
+        "print(*{'litestar', 'anthropic', 'aiohttp', 'httpx', 'hiredis', 'redis'} & sys.modules.keys())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "\n"
 
 
 def test_port_of_a_command_that_only_looks_does_not_need_the_other_settings_to_be_right() -> None:
