@@ -15,7 +15,7 @@ from tests.support.processes import ChildProcess, child_process, eventually, is_
 
 def family_with_simulator(master: ChildProcess) -> list[psutil.Process]:
     """The descendants, as soon as the simulator is among them."""
-    eventually(lambda: any("--with-parent" in command for command in master.commands().values()), within_s=20)
+    eventually(lambda: any("--with-parent" in command for command in master.commands().values()), within_s=30)
     return master.children()
 
 
@@ -30,9 +30,9 @@ def test_simulator_goes_with_a_master_that_ends_at_its_start(
         family = family_with_simulator(master)
         time.sleep(after_s)  # the moment is what is tested
         master.send(sent)
-        master.wait(within_s=10)
+        master.wait(within_s=30)
         try:
-            eventually(lambda: not any(is_alive(process) for process in family), within_s=10)
+            eventually(lambda: not any(is_alive(process) for process in family), within_s=30)
         finally:
             for process in filter(is_alive, family):
                 process.kill()

@@ -34,7 +34,7 @@ def test_stream_longer_than_the_limit_ends_with_an_error_event_and_no_done() -> 
         connection.read_until(b"data: ")
         gateway.process.send(signal.SIGTERM)
         rest = connection.read_to_end()
-        assert gateway.process.wait(within_s=10) == 0
+        assert gateway.process.wait(within_s=30) == 0
     last = [line for line in rest.decode().splitlines() if line.startswith("data: ")][-1]
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "server_shutting_down"
     assert b"[DONE]" not in rest
@@ -45,10 +45,10 @@ def test_stream_longer_than_the_limit_ends_with_an_error_event_and_no_done() -> 
 def test_plain_request_longer_than_the_limit_is_answered_503() -> None:
     env = SLOW | {"CLAUDE_WRAPPER_GRACEFUL_TIMEOUT_S": "3"}
     with running_gateway("--mock", env=env) as gateway, ask(gateway, stream=False) as connection:
-        eventually(lambda: get(gateway.port, "/health")["performance"]["inFlight"] == 1, within_s=10)
+        eventually(lambda: get(gateway.port, "/health")["performance"]["inFlight"] == 1, within_s=30)
         gateway.process.send(signal.SIGTERM)
         status, headers, body = connection.read_reply()
-        assert gateway.process.wait(within_s=10) == 0
+        assert gateway.process.wait(within_s=30) == 0
     assert status == 503
     assert json.loads(body)["error"]["code"] == "server_shutting_down"
     assert headers["retry-after"].isdigit()
@@ -60,15 +60,15 @@ def test_stream_within_the_limit_is_finished() -> None:
         connection.read_until(b"data: ")
         gateway.process.send(signal.SIGTERM)
         rest = connection.read_to_end()
-        assert gateway.process.wait(within_s=10) == 0
+        assert gateway.process.wait(within_s=30) == 0
     assert b"data: [DONE]\n\n" in rest
 
 
 def test_gateway_that_drains_is_not_ready_and_answers() -> None:
-    env = {"CLAUDE_WRAPPER_REDIS_URL": "memory://", "CLAUDE_WRAPPER_DRAIN_DELAY_S": "2"}
+    env = {"CLAUDE_WRAPPER_REDIS_URL": "memory://", "CLAUDE_WRAPPER_DRAIN_DELAY_S": "4"}
     with running_gateway("--mock", env=env) as gateway:
         assert get(gateway.port, "/health/ready")["status"] == "ok"
         gateway.process.send(signal.SIGTERM)
-        eventually(lambda: get(gateway.port, "/health/ready")["status"] == "not_ready", within_s=2)
+        eventually(lambda: get(gateway.port, "/health/ready")["status"] == "not_ready", within_s=30)
         assert get(gateway.port, "/v1/models")["object"] == "list"
-        assert gateway.process.wait(within_s=10) == 0
+        assert gateway.process.wait(within_s=30) == 0

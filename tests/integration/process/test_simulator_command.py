@@ -12,7 +12,7 @@ from tests.support.processes import child_process
 def test_simulator_runs_alone_and_stops_at_ctrl_c(tmp_path: Path) -> None:
     command = gateway_command("simulator", "--port", "0", "--seed", "3")
     with child_process(command, output=tmp_path / "output") as process:
-        url = process.wait_for(r"export ANTHROPIC_BASE_URL=(\S+)", within_s=20)[1]
+        url = process.wait_for(r"export ANTHROPIC_BASE_URL=(\S+)", within_s=30)[1]
         request = urllib.request.Request(
             f"{url}/v1/messages",
             json.dumps(
@@ -23,4 +23,4 @@ def test_simulator_runs_alone_and_stops_at_ctrl_c(tmp_path: Path) -> None:
         with urllib.request.urlopen(request, timeout=10) as reply:
             assert json.load(reply)["type"] == "message"
         process.send(signal.SIGINT)
-        assert process.wait(within_s=5) == 0
+        assert process.wait(within_s=30) == 0
