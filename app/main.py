@@ -23,7 +23,7 @@ from app.domain.models import ModelTable
 from app.domain.upstream import Upstream
 from app.errors import StateError
 from app.gateway.figures import worker_figures
-from app.gateway.model_table import load_models
+from app.gateway.model_table import load_aliases, load_models
 from app.gateway.services import Services
 from app.observability.process import ProcessFigures
 from app.state import connect
@@ -44,6 +44,7 @@ def create_app(
     upstream: Upstream | None = None,
     state: StateConnection | None = None,
     now: Callable[[], float] = time.time,
+    open_first: bool = False,
 ) -> GatewayApp:
     """The gateway as an ASGI application.
 
@@ -52,6 +53,8 @@ def create_app(
         upstream: a way to Anthropic instead of the configured one, for tests.
         state: a connection to Redis instead of the configured one, for tests.
         now: the wall clock.
+        open_first: the lane to Anthropic is open before the application counts as started, so that no request waits
+            for its library; otherwise it is opened beside the first requests.
 
     Raises:
         SettingError: a setting names something that cannot be used, such as a model table that cannot be read.
@@ -75,17 +78,20 @@ def create_app(
         now=now,
     )
 
-    return GatewayApp(create_litestar(services, lifespan=[partial(_running, services)]), services)
+    return GatewayApp(create_litestar(services, lifespan=[partial(_running, services, open_first)]), services)
 
 
 @asynccontextmanager
-async def _running(services: Services, _: Litestar) -> AsyncIterator[None]:
+async def _running(services: Services, open_first: bool, _: Litestar) -> AsyncIterator[None]:
     """What runs beside the requests, from the start of the worker to its end; Redis closes last."""
     background = [asyncio.create_task(_publish_figures(services))]
     if not services.config.secret:
         background.append(asyncio.create_task(_adopt_shared_salt(services)))
     if isinstance(services.upstream, DeferredUpstream):
-        background.append(asyncio.create_task(services.upstream.start()))
+        opening = asyncio.create_task(services.upstream.start())
+        background.append(opening)
+        if open_first:
+            await opening
     services.process.start()
     try:
         yield
@@ -102,7 +108,7 @@ def translation_settings(config: Config, models: ModelTable, *, salt: bytes) -> 
     """The translators' settings, from the settings of the same names."""
     return TranslationSettings(
         strict=config.strict,
-        aliases=models.aliases(config.model_preset, dict(config.model_aliases)),
+        aliases=load_aliases(config, models),
         default_max_tokens=config.default_max_tokens,
         default_max_tokens_stream=config.default_max_tokens_stream,
         auto_cache=config.auto_cache,

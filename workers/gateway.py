@@ -66,7 +66,7 @@ def run_gateway(
     """
     companions = companions or Companions()
     master_pid = os.getpid()
-    application = GatewayApplication(config, create_app or _create_app)
+    application = GatewayApplication(config, create_app)
     arbiter = GatewayArbiter(application, listener, companions, on_ready=on_ready, on_stopping=on_stopping)
     application.configure_logging()
     try:
@@ -86,12 +86,6 @@ def run_gateway(
         sys.stderr.flush()
         os._exit(status)
     return status
-
-
-def _create_app(config: Config) -> Any:
-    from app.main import create_app
-
-    return create_app(config)
 
 
 class ReadyBoard:
@@ -121,8 +115,10 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]
     #: Held back around a fork: until it has handlers of its own, a worker would swallow them.
     signals_held_while_forking = frozenset({signal.SIGTERM, signal.SIGQUIT, signal.SIGINT})
 
-    def __init__(self, config: Config, create_app: AppFactory) -> None:
+    def __init__(self, config: Config, create_app: AppFactory | None) -> None:
         self.config = config
+        self.others_serve = False
+        """Whether the next worker need not hurry, as others answer meanwhile."""
         self.ready_board = ReadyBoard()
         self._create_app = create_app
         super().__init__()
@@ -135,7 +131,11 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]
     def load(self) -> Any:
         """The application, in a worker."""
         try:
-            return self._create_app(self.config)
+            if self._create_app is not None:
+                return self._create_app(self.config)
+            from app.main import create_app
+
+            return create_app(self.config, open_first=self.others_serve)
         except SettingError as exc:
             log.error("%s", exc)  # noqa: TRY400 - the operator's mistake, not ours
             sys.exit(BOOT_ERROR)
@@ -212,6 +212,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
     def spawn_worker(self) -> Any:
         """Starts a worker; in the new process this does not return."""
         self.app.ready_board.clear(self.worker_age + 1)
+        self.app.others_serve = self._on_ready is None and bool(self._ready())
         held = signal.pthread_sigmask(signal.SIG_BLOCK, self.app.signals_held_while_forking)
         try:
             return super().spawn_worker()
@@ -252,8 +253,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         try:
             super().reap_workers()
         except HaltServer:
-            ready = [worker for worker in self.WORKERS.values() if self.app.ready_board.is_ready(worker.age)]
-            if not ready:
+            if not self._ready():
                 raise
             log.error("A new worker cannot start; the ones that run go on.")  # noqa: TRY400 - it has said why
             for worker in self._current():
@@ -265,6 +265,10 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         """The workers that serve or will serve, oldest first."""
         staying = [w for pid, w in self.WORKERS.items() if w.age > self._outdated_age and pid not in self._leaving]
         return sorted(staying, key=lambda worker: int(worker.age))
+
+    def _ready(self) -> list[Any]:
+        """The workers that answer, those included that have been told to leave."""
+        return [worker for worker in self.WORKERS.values() if self.app.ready_board.is_ready(worker.age)]
 
     def _booting(self) -> bool:
         return not all(self.app.ready_board.is_ready(worker.age) for worker in self._current())

@@ -61,6 +61,11 @@ def named(gateway: RunningGateway, word: str) -> psutil.Process:
     return psutil.Process(pid)
 
 
+def named_worker(gateway: RunningGateway) -> str:
+    """The command line of a worker: it is forked, so it is the master's."""
+    return " ".join(psutil.Process(gateway.pid).cmdline())
+
+
 def test_mock_answers(gateway: RunningGateway) -> None:
     assert chat(gateway)["object"] == "chat.completion"
 
@@ -84,6 +89,16 @@ def test_one_clear_block_says_how_to_use_it(gateway: RunningGateway) -> None:
 def test_master_holds_neither_the_application_nor_the_sdk(gateway: RunningGateway) -> None:
     mapped = {Path(part.path).name for part in psutil.Process(gateway.pid).memory_maps()}
     assert not [name for name in mapped if "pydantic_core" in name or "hiredis" in name or "jiter" in name]
+
+
+def test_worker_that_replaces_another_has_loaded_the_sdk_before_it_serves() -> None:
+    with running_gateway("--mock") as gateway:
+        old = {pid for pid, command in gateway.process.commands().items() if command == named_worker(gateway)}
+        gateway.process.send(signal.SIGHUP)
+        eventually(lambda: not any(psutil.pid_exists(pid) for pid in old), within_s=30)
+        (new,) = [pid for pid, command in gateway.process.commands().items() if command == named_worker(gateway)]
+        mapped = {Path(part.path).name for part in psutil.Process(new).memory_maps()}
+    assert [name for name in mapped if "jiter" in name]
 
 
 def test_second_gateway_on_the_port_is_told_who_has_it(gateway: RunningGateway) -> None:
