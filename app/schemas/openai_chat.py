@@ -114,10 +114,11 @@ class UserMessage(_Message, frozen=True, tag="user", gc=False):
 
 
 class FunctionCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """A function and its arguments as JSON text, which need not be valid."""
+    """A function and its arguments as JSON text, which need not be valid; openai's SDK adds them in parsed form."""
 
     name: str
     arguments: str
+    parsed_arguments: Raw | UnsetType = UNSET
 
 
 class CustomCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -147,10 +148,11 @@ class CustomToolCall(_ToolCall, frozen=True, tag="custom", gc=False):
 class ThinkingBlock(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="thinking", gc=False
 ):
-    """Claude's thinking, handed back; without its signature it cannot be replayed."""
+    """Claude's thinking, handed back; without its signature it cannot be replayed. ``index`` is of our streams."""
 
     thinking: str = ""
     signature: str | None = None
+    index: int | None = None
 
 
 class RedactedThinkingBlock(
@@ -159,6 +161,7 @@ class RedactedThinkingBlock(
     """Encrypted thinking, handed back."""
 
     data: str
+    index: int | None = None
 
 
 class ReasoningDetail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -175,7 +178,10 @@ class ReasoningDetail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class AssistantMessage(_Message, frozen=True, tag="assistant", gc=False):
-    """What the assistant said; the fields after ``function_call`` are what replies carry and clients echo."""
+    """What the assistant said; the fields after ``function_call`` are what replies carry and clients echo.
+
+    ``annotations``, ``citations`` and ``parsed`` say nothing that the text does not, and are taken without a word.
+    """
 
     content: str | list[AssistantPart] | None = None
     refusal: str | None = None

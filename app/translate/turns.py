@@ -157,8 +157,8 @@ class TurnTranslator:
             blocks[:0] = thought
         if message.name is not None or message.cache_control is not None:
             self._common(message, blocks, index)
-        if not (message.audio is message.annotations is message.citations is message.parsed is UNSET):
-            self._report_echo(message, index)
+        if is_given(message.audio):
+            self._notes.ignore(f"messages[{index}].audio", "Claude takes only the text of earlier answers")
         if not blocks:
             return
         if self._waiting:
@@ -168,12 +168,6 @@ class TurnTranslator:
         if thought:
             self._thinking.append((turn, thought_path))
             self._has_reasoning_details |= bool(message.reasoning_details)
-
-    def _report_echo(self, message: openai.AssistantMessage, index: int) -> None:
-        """What replies carry beside their text and clients send back."""
-        for name in ("audio", "annotations", "citations", "parsed"):
-            if is_given(getattr(message, name)):
-                self._notes.ignore(f"messages[{index}].{name}", "Claude takes only the text of earlier answers")
 
     def _calls(self, message: openai.AssistantMessage, index: int) -> list[anthropic.ToolUseBlock]:
         blocks = []

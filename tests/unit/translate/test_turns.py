@@ -88,12 +88,17 @@ def test_a_refusal_is_text() -> None:
     assert turns(USER, refused, USER)[1]["content"] == [says("I can't.")]
 
 
-@pytest.mark.parametrize("field", ["audio", "annotations", "citations", "parsed"])
-def test_what_clients_echo_of_replies_is_reported_unless_empty(field: str) -> None:
+def test_earlier_sound_is_reported_unless_empty() -> None:
     said = {"role": "assistant", "content": "b"}
-    assert ignored(chat(USER, {**said, field: {"id": "x"}}, USER)) == (f"messages[1].{field}",)
+    assert ignored(chat(USER, {**said, "audio": {"id": "x"}}, USER)) == ("messages[1].audio",)
     for nothing in (None, [], {}):
-        assert ignored(chat(USER, {**said, field: nothing}, USER)) == ()
+        assert ignored(chat(USER, {**said, "audio": nothing}, USER)) == ()
+
+
+@pytest.mark.parametrize("field", ["annotations", "citations", "parsed"])
+def test_what_clients_echo_of_replies_is_no_news(field: str) -> None:
+    said = {"role": "assistant", "content": "b", field: [{"id": "x"}]}
+    assert ignored(chat(USER, said, USER)) == ()
 
 
 # Calls and results
