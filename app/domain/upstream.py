@@ -22,6 +22,7 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
         stream: whether the reply is expected as server-sent events.
         headers: lower-case names; at least ``anthropic-version``, and ``anthropic-beta`` where needed. Authentication,
             ``content-type`` and ``accept-encoding`` are the lane's.
+        fresh: over a new connection, because one that had been kept was dead.
     """
 
     path: str
@@ -29,6 +30,7 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
     method: str = "POST"
     stream: bool = False
     headers: Mapping[str, str] = {}
+    fresh: bool = False
 
 
 class UpstreamReply(Protocol):

@@ -12,6 +12,8 @@ import random as random_module
 import time
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from app.domain.retry import Failure, RetryPolicy, wait_before_retry
 from app.domain.upstream import Upstream, UpstreamReply, UpstreamRequest
 from app.errors import BadUpstreamReply, UpstreamError, UpstreamTimeout, UpstreamUnreachable
@@ -70,6 +72,8 @@ class RetryingUpstream:
                 error, failure = await self._refused(reply)
             except UpstreamUnreachable as unreached:
                 error, failure = unreached, Failure(at_once=unreached.kept)
+                if unreached.kept:
+                    request = replace(request, fresh=True)
             except UpstreamTimeout as late:
                 error, failure = late, Failure() if late.phase == "connect" else None
             error.attempts = attempts

@@ -38,14 +38,15 @@ class SdkUpstream:
 
     def __init__(self, settings: LaneSettings) -> None:
         route = find_route(settings)
-        transport = AiohttpTransport(
+        self._transport = AiohttpTransport(
             tls=route.tls,
             proxy=route.proxy,
             connect_timeout_s=settings.connect_timeout_s,
             idle_timeout_s=settings.idle_timeout_s,
             keepalive_s=settings.keepalive_s,
         )
-        self._client = SdkClient(route.url, route.key, route.token, transport) if route.key or route.token else None
+        credential = route.key or route.token
+        self._client = SdkClient(route.url, route.key, route.token, self._transport) if credential else None
         self._settings = settings
         self._slots = Slots(limit=settings.max_connections, wait_s=settings.pool_wait_s)
         self._closed = False
@@ -80,6 +81,8 @@ class SdkUpstream:
 
     async def _exchange(self, client: SdkClient, request: UpstreamRequest) -> aiohttp.ClientResponse:
         limit_s = self._settings.first_byte_timeout_s
+        if request.fresh:
+            self._transport.close_idle()
         try:
             async with asyncio.timeout(limit_s):
                 reply = await client.call(request)

@@ -108,7 +108,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             reply = await self._exchange(self._session, request)
         except KeptConnectionBroke:
             # After a restart of the server all of them are dead: a repeat must not try them one after the other.
-            cast(_Connector, self._session.connector).close_idle()
+            self.close_idle()
             raise
         if (connection := reply.connection) is not None and (protocol := connection.protocol) is not None:
             # Until here silence was bounded by the caller; from here on by the socket.
@@ -117,6 +117,11 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         response = OpenReply(reply.status, stream=_Body(reply), request=request)
         response.reply = reply
         return response
+
+    def close_idle(self) -> None:
+        """Closes the connections that nobody uses: a request that is sent in the same turn gets a fresh one."""
+        if self._session is not None:
+            cast(_Connector, self._session.connector).close_idle()
 
     async def aclose(self) -> None:
         """Closes every connection, also those in use."""

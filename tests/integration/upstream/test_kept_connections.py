@@ -101,6 +101,12 @@ async def test_no_call_is_sent_more_often_than_the_retries_allow(open_lane, retr
     assert server.requests == 4 + min(1 + retries, 2)
 
 
+async def test_a_fresh_call_takes_no_kept_connection(open_lane):
+    async with raw_upstream(WarmedThenDead(warm=3)) as upstream:
+        lane = await warmed_up(open_lane(upstream.base_url), 3)
+        assert await (await lane.send(msgspec.structs.replace(CALL, fresh=True))).read() == b"3"
+
+
 async def test_a_dead_kept_connection_leaves_those_in_use_alone(open_lane):
     async def script(peer: Peer) -> None:
         await peer.request()

@@ -103,6 +103,22 @@ async def test_what_may_pass_is_tried_again_after_a_backoff(failure):
     assert sleep.slept == [0.25]
 
 
+async def test_a_dead_kept_connection_is_replaced_at_once_by_a_fresh_one():
+    good = Reply(200)
+    upstream, lane, sleep = retrying(UpstreamUnreachable("dead", sent=True, kept=True), good)
+    assert await upstream.send(CALL) is good
+    assert good.attempts == 2
+    assert [request.fresh for request in lane.requests] == [False, True]
+    assert sleep.slept == [0.0]
+
+
+async def test_a_dead_kept_connection_is_an_error_where_no_retry_is_allowed():
+    upstream, lane, _ = retrying(UpstreamUnreachable("dead", sent=True, kept=True), retries=0)
+    with pytest.raises(UpstreamUnreachable):
+        await upstream.send(CALL)
+    assert len(lane.requests) == 1
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 429, 501])
 async def test_other_error_statuses_are_raised_at_once(status):
     upstream, lane, _ = retrying(Reply(status, b'{"error":{"type":"t","message":"why"}}'))
