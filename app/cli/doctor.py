@@ -17,7 +17,7 @@ from app.cli.checks.upstream import check_credential, check_upstream
 from app.cli.errors import FAILED
 from app.cli.instance import Instance, data_root
 from app.cli.options import SETTINGS, chosen_port, serve_options
-from app.cli.settings import load_settings
+from app.cli.settings import check_settings, load_settings
 from app.config import SettingError
 
 _MARKS = {Outcome.OK: "ok", Outcome.FAIL: "FAIL", Outcome.SKIP: "skip"}
@@ -49,6 +49,7 @@ def _examine(flags: dict[str, Any]) -> Iterator[Finding]:
     yield check_packages()
     try:
         config, _ = load_settings(os.environ, flags)
+        check_settings(config, os.environ)
     except SettingError as exc:
         yield Finding.fail("settings", str(exc), "Correct it; 'claude-wrapper config' lists every setting.")
         return

@@ -60,7 +60,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     Raises:
         SettingError: a setting names something that cannot be used.
     """
-    from app.gateway.model_table import load_models
+    from app.gateway.model_table import load_aliases, load_models
     from app.state.urls import parse_address, scheme_of
     from app.upstream import check_upstream
 
@@ -68,7 +68,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
         parse_address(config.redis_url)
     if not config.mock:  # which goes nowhere
         check_upstream(config, environ)
-    load_models(config).aliases(config.model_preset, dict(config.model_aliases))
+    load_aliases(config, load_models(config))
 
 
 def port_of(environ: Mapping[str, str], given: str | None) -> int:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from app.cli.options import SETTINGS, chosen_port, serve_options
-from app.cli.settings import load_settings
+from app.cli.settings import check_settings, load_settings
 from app.config import Config, env_names, settings_of
 
 
@@ -32,7 +32,9 @@ class Row(Struct, frozen=True, kw_only=True):
 def config(bare_port: str | None, as_json: bool, **given: Any) -> None:
     """Show every setting, its value and where it came from. The options of 'serve' are taken into account."""
     flags = {name: given[name] for name in SETTINGS} | {"port": chosen_port(bare_port, given["port"])}
-    rows = settings_rows(*load_settings(os.environ, flags))
+    settings, sources = load_settings(os.environ, flags)
+    check_settings(settings, os.environ)
+    rows = settings_rows(settings, sources)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2))
     else:

@@ -26,7 +26,7 @@ ThinkingType = Literal["adaptive", "between_tools", "disabled", "enabled"]
 EFFORT_ORDER: Final[tuple[Effort, ...]] = ("low", "medium", "high", "xhigh", "max")
 
 #: What may follow the ``@`` of a model name: the values of ``reasoning_effort``.
-EFFORT_SUFFIXES: Final = frozenset({"none", "minimal", *EFFORT_ORDER})
+EFFORT_SUFFIXES: Final = ("none", "minimal", *EFFORT_ORDER)
 
 _NO_ALIASES: Final[Mapping[str, str]] = MappingProxyType({})
 _REMEMBERED: Final = 256
@@ -235,7 +235,9 @@ class ModelTable:
                 target = hit
         found = self._named(target)
         if found is None:
-            raise self._not_found(name)
+            stem, at, suffix = target.rpartition("@")
+            is_model = _match(stem, aliases) is not None or self._named(stem) is not None
+            raise _no_effort(suffix) if at and is_model else self._not_found(name)
         return msgspec.structs.replace(found, effort=effort) if effort else found
 
     def _named(self, name: str) -> Resolution | None:
@@ -255,14 +257,25 @@ class ModelTable:
         return None
 
     def _not_found(self, name: str) -> NotFound:
-        shown = name if len(name) <= 80 else name[:80] + "..."
         return NotFound(
-            f"The model {shown!r} does not exist. Use a Claude model id such as {self._models[0].id}, or a short name"
-            f" ({', '.join(self._lines)}); GET /v1/models lists the models. The operator can configure further names"
-            " (CLAUDE_WRAPPER_MODEL_ALIASES, or CLAUDE_WRAPPER_MODEL_PRESET=openai for OpenAI's).",
+            f"The model {_shown(name)} does not exist. Use a Claude model id such as {self._models[0].id}, or a short"
+            f" name ({', '.join(self._lines)}); GET /v1/models lists the models. The operator can configure further"
+            " names (CLAUDE_WRAPPER_MODEL_ALIASES, or CLAUDE_WRAPPER_MODEL_PRESET=openai for OpenAI's).",
             code="model_not_found",
             param="model",
         )
+
+
+def _no_effort(suffix: str) -> NotFound:
+    return NotFound(
+        f"{_shown(suffix)} is no effort. After the '@' of a model name may follow: {', '.join(EFFORT_SUFFIXES)}.",
+        code="model_not_found",
+        param="model",
+    )
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 80 else name[:80] + "...")
 
 
 def _match(name: str, patterns: Mapping[str, str], known: Mapping[str, object] = _NO_ALIASES) -> str | None:

@@ -142,7 +142,7 @@ def test_proxy_is_used_and_its_password_is_not_shown(tmp_path: Path) -> None:
     [
         ("http://no-such-host.invalid", "upstream dns", "cannot be resolved"),
         ("http://127.0.0.1:1", "upstream tcp", "no connection to 127.0.0.1:1"),
-        ("ftp://x", "upstream", "ANTHROPIC_BASE_URL"),
+        ("ftp://x", "settings", "ANTHROPIC_BASE_URL"),
     ],
 )
 def test_upstream_that_cannot_be_reached_fails_at_its_step(tmp_path: Path, base_url: str, step: str, word: str) -> None:
@@ -161,10 +161,13 @@ def test_server_without_tls_fails_at_that_step(tmp_path: Path) -> None:
     assert findings["upstream tls"]["outcome"] == "fail"
 
 
-def test_wrong_setting_is_a_finding(tmp_path: Path) -> None:
-    status, findings, _ = doctor(tmp_path, CLAUDE_WRAPPER_WORKERS="many")
+@pytest.mark.parametrize(
+    ("variable", "value"), [("CLAUDE_WRAPPER_WORKERS", "many"), ("CLAUDE_WRAPPER_MODEL_ALIASES", "fast=haikuu")]
+)
+def test_wrong_setting_is_a_finding(tmp_path: Path, variable: str, value: str) -> None:
+    status, findings, _ = doctor(tmp_path, **{variable: value})
     assert status == 1
-    assert "CLAUDE_WRAPPER_WORKERS" in findings["settings"]["detail"]
+    assert variable in findings["settings"]["detail"]
 
 
 def test_mock_needs_nothing_of_anthropic(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_variables_of_the_simulator_are_known() -> None:
 def test_wrong_setting_of_the_simulator_is_refused_with_mock_only() -> None:
     environ = {"CLAUDE_WRAPPER_SIMULATOR_TTFT_MS": "x"}
     load_settings(environ, {})
-    with pytest.raises(SettingError, match="^CLAUDE_WRAPPER_SIMULATOR_TTFT_MS: "):
+    with pytest.raises(SettingError, match=r"^CLAUDE_WRAPPER_SIMULATOR_TTFT_MS: "):
         load_settings(environ, {"mock": "true"})
 
 
@@ -68,6 +68,29 @@ def test_setting_that_no_worker_could_use_is_refused(setting: str, value: str, v
 @pytest.mark.parametrize("redis_url", ["auto", "memory://", "redis://localhost", "unix:///run/redis.sock"])
 def test_settings_that_can_be_used_pass(redis_url: str) -> None:
     check_settings(Config(redis_url=redis_url, model_preset="openai", model_aliases=(("mine", "opus"),)), {})
+
+
+@pytest.mark.parametrize(
+    ("aliases", "says"),
+    [
+        ((("fast", "haikuu"),), "'fast' leads to 'haikuu', which is no model. Names that work: haiku."),
+        ((("fast", "haiku@banana"),), "'fast' leads to 'haiku@banana', which is no model."),
+        ((("gpt-*", "zzz"),), "Names that work: fable, mythos, opus, sonnet, haiku."),
+        ((("a", "b"), ("b", "a")), "'a' leads to 'b', which is no model."),
+    ],
+)
+def test_alias_that_leads_nowhere_is_refused_with_the_names_that_are_near(
+    aliases: tuple[tuple[str, str], ...], says: str
+) -> None:
+    with pytest.raises(SettingError, match=r"^CLAUDE_WRAPPER_MODEL_ALIASES: ") as caught:
+        check_settings(Config(model_aliases=aliases), {})
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_alias_may_lead_to_an_effort_a_retired_id_another_alias_and_to_what_the_preset_names() -> None:
+    aliases = (("a", "opus@low"), ("b", "claude-3-opus-20240229"), ("c", "a"), ("d", "gpt-4o"))
+    check_settings(Config(model_preset="openai", model_aliases=aliases), {})
 
 
 def test_with_mock_the_way_to_anthropic_does_not_matter() -> None:

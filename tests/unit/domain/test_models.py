@@ -65,9 +65,13 @@ def test_effort_may_follow_the_name() -> None:
     assert MODELS.resolve("claude-3-5-sonnet-20241022@low").adjusted == "claude-sonnet-5-5"
 
 
-def test_a_word_that_is_no_effort_makes_the_name_unknown() -> None:
-    with pytest.raises(NotFound):
-        MODELS.resolve("opus@enormous")
+@pytest.mark.parametrize("name", ["opus@enormous", "opus@", "deep@enormous", "claude-opus-5.5@enormous"])
+def test_a_word_that_is_no_effort_is_named_with_the_efforts_there_are(name: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        MODELS.resolve(name, {"deep": "opus"})
+    assert caught.value.code == "model_not_found"
+    assert caught.value.message.startswith(f"{name.rpartition('@')[2]!r} is no effort.")
+    assert "none, minimal, low, medium, high, xhigh, max." in caught.value.message
 
 
 def test_an_unknown_claude_id_passes_with_the_newest_columns() -> None:
@@ -77,7 +81,7 @@ def test_an_unknown_claude_id_passes_with_the_newest_columns() -> None:
     assert (facts.sampling, facts.forced_tool_choice, facts.thinking) == (False, True, ("adaptive",))
 
 
-@pytest.mark.parametrize("name", ["gpt-4o", "", "opus@", "claude-", "claude-../../x", "claude-" + "x" * 200, "@high"])
+@pytest.mark.parametrize("name", ["gpt-4o", "", "claude-", "claude-../../x", "claude-" + "x" * 200, "@high"])
 def test_any_other_name_is_not_found_and_the_message_says_what_works(name: str) -> None:
     with pytest.raises(NotFound) as caught:
         MODELS.resolve(name)
