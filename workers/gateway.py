@@ -2,10 +2,10 @@
 
 gunicorn is started without its own application class, which would put the working directory first on ``sys.path`` (an
 ``app`` package there would be imported instead of ours). The master imports neither the application nor the Anthropic
-SDK; each worker does, after the fork. Ours differs from gunicorn's master in four points: Ctrl-C is graceful, and only
-the second one forces; a reload (SIGHUP) stops the old workers only when all new ones answer, and keeps them when the
-new ones cannot start; a worker that is leaving does not count as one that serves; it watches the processes that the
-gateway needs beside it (``workers.companions``).
+SDK; each worker does, after the fork. Ours differs from gunicorn's master in five points: Ctrl-C is graceful, and only
+the second one forces; the end of its terminal is taken for Ctrl-C; a reload (SIGHUP) stops the old workers only when
+all new ones answer, and keeps them when the new ones cannot start; a worker that is leaving does not count as one that
+serves; it watches the processes that the gateway needs beside it (``workers.companions``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from app.observability.log import configure
 from workers.companions import Companions
 from workers.gunicorn_conf import gunicorn_settings
 from workers.listener import listen, release_claims
-from workers.uvicorn_worker import BOOT_ERROR
+from workers.uvicorn_worker import BOOT_ERROR, flush_output
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +82,7 @@ def run_gateway(
             companions.stop()
     if os.getpid() != master_pid:
         # A worker is done here. It must not run what the master's callers still have to do.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
         os._exit(status)
     return status
 
@@ -154,6 +153,15 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]
         logging.getLogger("uvicorn.access").propagate = False  # uvicorn asks for handlers to know whether to log access
 
 
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 class GatewayArbiter(Arbiter):  # type: ignore[misc]
     """gunicorn's master."""
 
@@ -178,6 +186,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         """Workers up to this age are replaced by younger ones."""
         self._leaving: set[int] = set()
         """Pids of workers that have been told to leave."""
+        self._ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN  # nohup
 
     # Signals
 
@@ -193,7 +202,10 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
         super().handle_term()
 
     def handle_hup(self) -> None:
-        """SIGHUP: replace every worker by a new one."""
+        """SIGHUP: replace every worker by a new one; from a terminal that was closed: stop, as at Ctrl-C."""
+        if self._ends_with_terminal and not _has_terminal():
+            self.handle_term()
+            return
         log.info("Replacing all workers.")
         self._outdated_age = self.worker_age
         self.manage_workers()

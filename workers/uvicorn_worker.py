@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 from uvicorn_worker import UvicornWorker
@@ -55,9 +56,10 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]
         super().init_process()
 
     def init_signals(self) -> None:
-        """Ctrl-C reaches the whole process group; only the master acts on it."""
+        """Ctrl-C and the end of the terminal reach the whole process group; only the master acts on them."""
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         faulthandler.enable()  # a worker that gunicorn aborts for blocking its loop says where it stood
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self.app.signals_held_while_forking)
 
@@ -94,9 +96,15 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]
         if not server.started:
             sys.exit(BOOT_ERROR)
         # Everything is closed. asyncio would still wait for threads, such as one that is importing the SDK.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
         os._exit(0)
+
+
+def flush_output() -> None:
+    """Writes out what was printed, should somebody still read it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, AttributeError):  # gone, or None because it was closed from the start
+            stream.flush()
 
 
 def _nothing_to_drain() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import sys
+import errno
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 
 import click
 
-from app.cli.errors import FAILED, MISUSED, CommandFailed
+from app.cli.errors import FAILED, INTERRUPTED, MISUSED, CommandFailed
 from app.cli.options import serve_options
 from app.config import SettingError
 from app.observability.version import VERSION
@@ -43,15 +44,23 @@ def command_line(args: Sequence[str]) -> int:
     except SettingError as exc:
         return _fail(str(exc), MISUSED)
     except KeyboardInterrupt:
-        return _fail("Interrupted.", 130)
+        return _fail("Interrupted.", INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()
         return FAILED
+    except OSError as exc:
+        if exc.errno not in _OUTPUT_BROKEN or exc.filename is not None:
+            raise
+        return _fail(f"What this prints cannot be written: {exc.strerror}.", FAILED)
     return status if isinstance(status, int) else 0
 
 
+#: What writing to a full disk, a closed terminal or a closed descriptor fails with.
+_OUTPUT_BROKEN = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
+
+
 def _fail(message: str, status: int) -> int:
-    click.echo(f"claude-wrapper: {message}", err=True)
+    with suppress(OSError):
+        click.echo(f"claude-wrapper: {message}", err=True)
     return status
 
 

@@ -8,6 +8,8 @@ FAILED = 1
 MISUSED = 2
 #: ``status``: nothing runs there (the status that LSB init scripts use).
 NOT_RUNNING = 3
+#: Ctrl-C (128 and the number of the signal, as a shell says it).
+INTERRUPTED = 130
 
 
 class CommandFailed(Exception):

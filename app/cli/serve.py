@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -166,7 +165,6 @@ def _say(text: str, announce_fd: int | None) -> None:
     """To the user; nobody reading any more is no reason to stop."""
     with suppress(OSError):
         click.echo(text)
-        sys.stdout.flush()
     if announce_fd is not None:
         with suppress(OSError):
             os.write(announce_fd, text.encode() + END_OF_ANNOUNCEMENT)

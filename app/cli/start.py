@@ -15,7 +15,7 @@ import msgspec
 
 from app.cli.again import own_command
 from app.cli.announce import KEY_PLACEHOLDER
-from app.cli.errors import CommandFailed
+from app.cli.errors import INTERRUPTED, CommandFailed
 from app.cli.instance import Instance, data_root
 from app.cli.options import SETTINGS, serve_options
 from app.cli.serve import END_OF_ANNOUNCEMENT, settings_of_command
@@ -23,6 +23,8 @@ from app.config import Config
 
 #: State that takes longer than this to load is loaded in the background, too.
 _READY_WITHIN_S = 120.0
+#: A gateway that serves nobody yet needs no longer.
+_ENDS_WITHIN_S = 10.0
 
 
 def start(bare_port: str | None, no_interactive: bool, health_monitoring: bool, daemon: bool, **given: Any) -> int:
@@ -41,7 +43,7 @@ def start_in_background(config: Config, given: dict[str, Any], *, new_key: str =
         new_key: a key that was made just now; shown here, and kept out of the log.
 
     Raises:
-        CommandFailed: it did not become ready; the text ends with what it said.
+        CommandFailed: it did not become ready, and the text ends with what it said; or Ctrl-C, which stops it.
     """
     if config.port == 0:
         config = msgspec.structs.replace(config, port=_free_port(config.host))
@@ -69,7 +71,11 @@ def start_in_background(config: Config, given: dict[str, Any], *, new_key: str =
     )
     os.close(writer)
     os.close(log)
-    announcement = _announcement(reader, process)
+    try:
+        announcement = _announcement(reader, process)
+    except KeyboardInterrupt:
+        _end(process)
+        raise CommandFailed("Interrupted; the gateway that was starting is stopped.", status=INTERRUPTED) from None
     if announcement is None:
         raise CommandFailed(_what_went_wrong(instance.log_path, log_begins_at, process))
     click.echo(announcement.replace(KEY_PLACEHOLDER, new_key) if new_key else announcement)
@@ -106,6 +112,16 @@ def _announcement(reader: int, process: subprocess.Popen[bytes]) -> str | None:
     finally:
         os.close(reader)
     return text.partition(END_OF_ANNOUNCEMENT)[0].decode()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a gateway that has not been announced; its helpers end with it."""
+    process.terminate()
+    try:
+        process.wait(_ENDS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _what_went_wrong(log_path: Path, log_begins_at: int, process: subprocess.Popen[bytes]) -> str:
