@@ -15,6 +15,7 @@ from app.domain.upstream import UpstreamReply, UpstreamRequest
 from app.errors import GatewayError, UpstreamError, UpstreamStatus
 from app.gateway.services import Services
 from app.observability.record import RequestRecord
+from app.schemas.anthropic_error import word
 from app.translate.chat_to_messages import DecodedChat, decode_chat_request, downgrade_forced_tool, to_messages
 from app.translate.rate_limit_headers import to_openai
 
@@ -81,6 +82,12 @@ async def send(services: Services, call: MessagesCall, body: bytes, record: Requ
         raise
     record.attempts += reply.attempts
     return reply
+
+
+def note_request_id(error: GatewayError, reply_headers: Mapping[str, str]) -> None:
+    """Notes in an error the id of the call whose reply it is about, unless the reply's body told it."""
+    if isinstance(error, UpstreamError) and error.request_id is None:
+        error.request_id = word(reply_headers.get("request-id"))
 
 
 async def read_to_end(chunks: AsyncIterator[bytes]) -> None:

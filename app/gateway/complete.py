@@ -8,11 +8,12 @@ from msgspec import Struct
 
 from app.domain.calls import MessagesCall, Report, Usage
 from app.domain.upstream import UpstreamReply
-from app.errors import UpstreamStatus
+from app.errors import UpstreamError, UpstreamStatus
 from app.gateway.chat import (
     MAX_CONTINUATIONS,
     ChatRequest,
     downgraded,
+    note_request_id,
     read_to_end,
     refused_forced_tool,
     reply_headers,
@@ -66,7 +67,11 @@ async def complete(services: Services, request: ChatRequest, record: RequestReco
             raise
         call = downgraded(services, request)
         answers = await _answers(services, call, record)
-    reply = to_chat([answer.messages for answer in answers], call.plan, created=created)
+    try:
+        reply = to_chat([answer.messages for answer in answers], call.plan, created=created)
+    except UpstreamError as error:
+        note_request_id(error, answers[0].headers)
+        raise
     record.usage, record.model, record.adjusted = reply.usage, call.model, reply.report.adjusted
     return Completed(
         body=reply.body,
@@ -101,9 +106,12 @@ async def _answer(services: Services, call: MessagesCall, record: RequestRecord)
         reply = await send(services, call, body, record)
         try:
             messages.append(await _message(reply) if call.upstream_stream else await reply.read())
+            paused = paused_content(messages[-1]) if call.plan.server_tools else None
+        except UpstreamError as error:
+            note_request_id(error, reply.headers)
+            raise
         finally:
             await reply.close()
-        paused = paused_content(messages[-1]) if call.plan.server_tools else None
         if paused is None or len(messages) > MAX_CONTINUATIONS:
             return _Answer(messages, dict(reply.headers))
         body = continue_after_pause(body, paused)

@@ -19,6 +19,7 @@ from app.gateway.chat import (
     MAX_CONTINUATIONS,
     ChatRequest,
     downgraded,
+    note_request_id,
     read_to_end,
     refused_forced_tool,
     reply_headers,
@@ -167,10 +168,15 @@ class _Choice:
                 if machine.stopped:
                     return machine.end()
             assert self._chunks is not None  # noqa: S101 - open() comes first, for the type checker
-            chunk = await anext(self._chunks, None)
+            try:
+                chunk = await anext(self._chunks, None)
+            except GatewayError as error:
+                note_request_id(error, self.headers)
+                raise
             frames = machine.feed(chunk) if chunk is not None else machine.end()
             if machine.error is not None:
                 self._failed = machine.error
+                note_request_id(self._failed, self.headers)
                 if not (frames and machine.started):
                     raise self._failed
                 return frames

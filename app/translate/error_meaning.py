@@ -26,6 +26,7 @@ from app.errors import (
     ShuttingDown,
     StateUnavailable,
     Unauthenticated,
+    UpstreamError,
     UpstreamStatus,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -69,6 +70,8 @@ def meaning_of(error: GatewayError, *, request_id: str = "", client_credential: 
     else:
         meaning = _own_meaning(error, request_id)
         headers = dict(meaning.headers)
+        if isinstance(error, UpstreamError) and error.request_id:
+            headers["request-id"] = error.request_id
         if meaning.status in (429, 503):
             headers["retry-after"] = str(_whole_seconds(error.retry_after_s))
     return Meaning(

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from app.domain.retry import Failure, RetryPolicy, wait_before_retry
 from app.domain.upstream import Upstream, UpstreamReply, UpstreamRequest
 from app.errors import BadUpstreamReply, UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from app.schemas.anthropic_error import word
 from app.upstream.errors import MAX_ERROR_BODY_BYTES, should_retry, status_error
 
 #: An error reply's body has this long to arrive; the status is known by then and decides alone after it.
@@ -95,13 +96,12 @@ class RetryingUpstream:
         """What a reply that is no success means; the reply is read as far as worthwhile, and closed."""
         if reply.status < 400:
             await reply.close()
-            return (
-                BadUpstreamReply(
-                    f"Anthropic answered with status {reply.status}, which is no answer to a call and is never "
-                    "followed; check ANTHROPIC_BASE_URL."
-                ),
-                None,
+            no_answer = BadUpstreamReply(
+                f"Anthropic answered with status {reply.status}, which is no answer to a call and is never "
+                "followed; check ANTHROPIC_BASE_URL."
             )
+            no_answer.request_id = word(reply.headers.get("request-id"))
+            return no_answer, None
         error = status_error(reply.status, reply.headers, await _error_body(reply), now_at=self._clock())
         failure = Failure(
             status=error.status,

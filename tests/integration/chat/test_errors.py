@@ -374,6 +374,41 @@ async def test_error_event_before_anything_else_gets_its_status():
     assert_error(reply, 503, "server_error", "overloaded")
 
 
+AFTER_THE_HEADERS: dict[str, tuple[int, bytes]] = {
+    "a redirect": (302, b""),
+    "nonsense": (200, b"<html>hello</html>"),
+    "an error event at once": (200, event("error", error={"type": "overloaded_error", "message": "Overloaded"})),
+    "a stream that ends early": (200, b"".join(stream("Par")[:1])),
+}
+
+
+@pytest.mark.parametrize("asked", [{}, {"max_tokens": 50_000}, {"stream": True}], ids=["plain", "long", "streamed"])
+@pytest.mark.parametrize("case", AFTER_THE_HEADERS)
+async def test_error_after_the_upstreams_headers_has_its_request_id(case, asked):
+    status, body = AFTER_THE_HEADERS[case]
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        peer.reply(status, body, request_id="req_up", content_type="text/event-stream")
+
+    async with gateway_before(script) as gateway:
+        reply = await gateway.ask(chat(**asked))
+    assert reply.headers["request-id"] == "req_up"
+    assert b'"error"' in reply.body
+
+
+@pytest.mark.parametrize("asked", [{}, {"max_tokens": 50_000}], ids=["plain", "long"])
+async def test_reply_that_breaks_off_has_the_upstreams_request_id(asked):
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        begin_stream(peer, HEAD)
+        peer.close()
+
+    async with gateway_before(script) as gateway:
+        reply = await gateway.ask(chat(**asked))
+    assert (reply.status, reply.headers["request-id"]) == (502, "req_up")
+
+
 @STREAMED
 async def test_one_choice_that_fails_fails_all_and_ends_the_others(streamed):
     others_gone = asyncio.Event()

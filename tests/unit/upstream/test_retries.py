@@ -192,10 +192,11 @@ async def test_what_a_retry_would_not_cure_is_raised_as_it_is(error):
 
 @pytest.mark.parametrize("status", [204 + 100, 302, 307])
 async def test_a_redirect_is_an_error_that_names_the_setting(status):
-    redirect = Reply(status)
+    redirect = Reply(status, request_id="req_3")
     upstream, _, _ = retrying(redirect)
-    with pytest.raises(BadUpstreamReply, match="ANTHROPIC_BASE_URL"):
+    with pytest.raises(BadUpstreamReply, match="ANTHROPIC_BASE_URL") as raised:
         await upstream.send(CALL)
+    assert raised.value.request_id == "req_3"
     assert redirect.closed
 
 
