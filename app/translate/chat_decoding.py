@@ -65,7 +65,7 @@ def decode_chat_request(body: bytes) -> DecodedChat:
                 raise
         return _decode_with_unknown_fields(body)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
+        raise _invalid(str(error), body) from None
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"We could not parse the JSON body of your request: {error}.") from None
     except UnicodeDecodeError as error:
@@ -119,7 +119,7 @@ def _request_type() -> inspect.Type:
     return inspect.type_info(ChatRequest)
 
 
-def _invalid(text: str) -> InvalidRequest:
+def _invalid(text: str, body: bytes) -> InvalidRequest:
     """What msgspec says about a wrong field, in OpenAI's words: message, ``param`` and ``code``."""
     match = _AT.match(text)
     what, raw_path = (match["what"], match["path"] or "") if match else (text, "")
@@ -135,7 +135,7 @@ def _invalid(text: str) -> InvalidRequest:
         return InvalidRequest(
             f"Invalid type for '{path}': expected {wanted}, but got {got} instead.", param=path, code="invalid_type"
         )
-    accepted = _accepted_values(raw_path)
+    accepted = _accepted_values(raw_path, body)
     hint = f" Supported values are: {', '.join(repr(value) for value in accepted)}." if accepted else ""
     if bad := _BAD_VALUE.fullmatch(what):
         shown = bad["value"] if len(bad["value"]) <= 64 else bad["value"][:64] + "...'"
@@ -143,18 +143,32 @@ def _invalid(text: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid value for '{path}': {what}.{hint}", param=path or None, code="invalid_value")
 
 
-def _accepted_values(raw_path: str) -> list[str]:
+def _accepted_values(raw_path: str, body: bytes) -> list[str]:
     """The words that a path such as ``.messages[0].role`` accepts, from the types; empty where it takes no words."""
+    value = _tree(body)
     here: list[inspect.Type] = [_request_type()]
     for name, index in _STEPS.findall(raw_path):
         flat = [option for type_ in here for option in _alternatives(type_)]
         if index:
             here = [t.item_type for t in flat if isinstance(t, inspect.ListType)]
+            value = value[int(index)] if isinstance(value, list) and index.isdecimal() else None
             continue
         structs = [t for t in flat if isinstance(t, inspect.StructType)]
         tags = [str(struct.tag) for struct in structs if struct.tag_field == name]
         if tags:
-            return tags
+            return list(dict.fromkeys(tags))
+        if isinstance(value, dict):  # of several structs the one that the value says it is
+            meant = [struct for struct in structs if struct.tag_field and value.get(struct.tag_field) == struct.tag]
+            structs = meant or structs
+            value = value.get(name)
         here = [field.type for struct in structs for field in struct.fields if field.encode_name == name]
     flat = [option for type_ in here for option in _alternatives(type_)]
     return [str(value) for option in flat if isinstance(option, inspect.LiteralType) for value in option.values]
+
+
+def _tree(body: bytes) -> Any:
+    """The body untyped; None when it cannot be read behind the place where a typed decode stopped."""
+    try:
+        return _ANYTHING.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None

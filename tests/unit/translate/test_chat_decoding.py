@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -92,6 +93,36 @@ def test_a_wrong_field_is_named_with_what_is_accepted(fields: dict[str, Any], pa
     error = error_of(encoded(**fields))
     assert (error.param, error.code) == (param, code)
     assert says in error.message
+
+
+def accepted_for(message: str) -> list[str]:
+    body = b'{"model":"x","messages":[{"role":"user","content":"a"},' + message.encode()
+    return re.findall("'([^']*)'", error_of(body).message.partition("Supported values are: ")[2])
+
+
+@pytest.mark.parametrize(
+    ("role", "accepted"),
+    [
+        ("system", ["text"]),
+        ("user", ["text", "image_url", "input_audio", "file"]),
+        ("assistant", ["text", "refusal"]),
+        ("tool", ["text", "image_url"]),
+    ],
+)
+def test_the_types_of_a_part_are_those_of_its_role(role: str, accepted: list[str]) -> None:
+    message = f'{{"role":"{role}","tool_call_id":"a","content":[{{"type":"video"}}]}}]}}'
+    assert accepted_for(message.replace('"tool_call_id":"a",', "") if role != "tool" else message) == accepted
+
+
+@pytest.mark.parametrize("rest", ["", '],"x":' + "[" * 100_000 + "]" * 100_000 + "}"])
+def test_types_are_listed_once_where_the_body_cannot_be_read_to_its_end(rest: str) -> None:
+    assert accepted_for('{"role":"assistant","content":[{"type":"video"}]}' + rest) == [
+        "text",
+        "image_url",
+        "input_audio",
+        "file",
+        "refusal",
+    ]
 
 
 def test_a_long_wrong_value_is_not_repeated_whole() -> None:
