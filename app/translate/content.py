@@ -6,6 +6,7 @@ import binascii
 import re
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from msgspec import UNSET, Raw, Struct
 
@@ -132,6 +133,8 @@ class ContentTranslator:
         title = file.filename or UNSET
         if file.file_data is None:
             return anthropic.DocumentBlock(anthropic.FileSource(_file_id(file.file_id, path)), title)
+        if file.file_id is not None:
+            self._notes.ignore(f"{path}.file_id", "file_data is taken instead")
         here = f"{path}.file_data"
         data = split_data_url(file.file_data) or _bare_file(file)
         if data.media_type == "application/pdf" and data.is_base64:
@@ -139,13 +142,15 @@ class ContentTranslator:
                 raise InvalidRequest(f"{self._facts.id} does not take PDFs.", param=here, code="unsupported_value")
             source = anthropic.Base64Source("application/pdf", checked_base64(file.file_data, data.start, here))
             return anthropic.DocumentBlock(source, title)
-        if not data.is_base64 or not (data.media_type.startswith("text/") or data.media_type in _TEXT_TYPES):
+        if not (data.media_type.startswith("text/") or data.media_type in _TEXT_TYPES):
             raise InvalidRequest(
-                "A file is base64 of a PDF or of text (text/*, JSON, CSV): a data URL, or a filename that tells.",
+                "A file is a PDF in base64, or text (text/*, JSON, CSV): a data URL, or base64 and a filename that"
+                " tells.",
                 param=here,
                 code="unsupported_value",
             )
-        return anthropic.DocumentBlock(anthropic.TextSource(_decoded_text(file.file_data[data.start :], here)), title)
+        text = _decoded_text(file.file_data[data.start :], here, is_base64=data.is_base64)
+        return anthropic.DocumentBlock(anthropic.TextSource(text), title)
 
 
 def split_data_url(url: str) -> DataURL | None:
@@ -208,9 +213,11 @@ def _file_id(file_id: str | None, path: str) -> str:
     return file_id
 
 
-def _decoded_text(data: str, path: str) -> str:
+def _decoded_text(data: str, path: str, *, is_base64: bool) -> str:
+    """Text of a file: base64, or percent-encoded as data URLs are without it."""
     try:
-        text = binascii.a2b_base64(data.encode(), strict_mode=True).decode()
+        content = binascii.a2b_base64(data.encode(), strict_mode=True) if is_base64 else unquote_to_bytes(data)
+        text = content.decode()
     except binascii.Error:
         raise InvalidRequest("This is not valid base64.", param=path, code="invalid_value") from None
     except UnicodeDecodeError:

@@ -130,6 +130,16 @@ def test_a_text_file_becomes_a_text_document(media_type: str) -> None:
     assert blocks(file(file_data=text_url("ä,b".encode(), media_type)))[0]["source"] == source
 
 
+def test_a_text_file_may_be_percent_encoded() -> None:
+    block = blocks(file(file_data="data:text/plain;charset=utf-8,h%C3%A9llo%0Aa+b"))[0]
+    assert block["source"]["data"] == "héllo\na+b"
+
+
+def test_of_a_file_by_content_and_by_id_the_id_is_reported() -> None:
+    request = user(file(file_data=f"data:application/pdf;base64,{PDF}", file_id="file_011"))
+    assert ignored(request) == ("messages[0].content[0].file.file_id",)
+
+
 def test_a_bare_text_file_is_known_by_its_name() -> None:
     data = base64.b64encode(b"hello").decode()
     assert blocks(file(filename="A.TXT", file_data=data))[0]["source"]["data"] == "hello"
@@ -139,7 +149,9 @@ def test_a_bare_text_file_is_known_by_its_name() -> None:
     ("fields", "param", "code"),
     [
         ({"file_data": "data:application/zip;base64,AAAA"}, "file_data", "unsupported_value"),
-        ({"file_data": "data:text/plain,hello"}, "file_data", "unsupported_value"),
+        ({"file_data": "data:application/pdf,hello"}, "file_data", "unsupported_value"),
+        ({"file_data": "data:text/plain,%FF"}, "file_data", "invalid_value"),
+        ({"file_data": "data:text/plain,%20"}, "file_data", "invalid_value"),
         ({"file_data": "AAAA", "filename": "a.zip"}, "file_data", "unsupported_value"),
         ({"file_data": "AAAA"}, "file_data", "unsupported_value"),
         ({"file_data": "data:application/pdf;base64,A"}, "file_data", "invalid_value"),
