@@ -7,6 +7,7 @@ every turn, so that Anthropic's prompt cache and the binding of thinking hold.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +26,7 @@ from app.translate.prompt_caching import CacheMarkers, in_prompt_order
 from app.translate.raw import given_bytes
 from app.translate.settings import TranslationSettings
 from app.translate.thinking import ThinkingPlan, plan_thinking
-from app.translate.tools import ToolPlan, plan_tools, stubs
+from app.translate.tools import ToolPlan, add_stubs, plan_tools
 from app.translate.turns import Conversation, TurnTranslator
 
 __all__ = [
@@ -46,6 +47,7 @@ ANTHROPIC_VERSION_WITH_SAMPLING: Final = "2023-06-01"
 MAX_PLAIN_TOKENS: Final = 21_333
 
 _JSON_ONLY: Final = "Reply with one valid JSON object and nothing else."
+_INSTRUCTIONS: Final = (openai.SystemMessage, openai.DeveloperMessage)
 _ENCODER: Final = msgspec.json.Encoder()
 _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 
@@ -134,7 +136,7 @@ def translate(
     parameters.without_counterpart(request, notes)
     tier = parameters.tier(request, settings, notes)
     betas = parameters.betas(request, settings, notes)
-    user_id = parameters.pseudonym(request, settings.user_salt)
+    user_id = parameters.pseudonym(request, settings.user_salt, notes)
     stop = parameters.stop_sequences(request.stop, notes)
     notes.extend(of_history)
     is_stream = bool(request.stream)
@@ -211,11 +213,17 @@ def _history(request: openai.ChatRequest, facts: ModelFacts, settings: Translati
     )
     if instruction:
         conversation.system.append(anthropic.TextBlock(instruction))
-    if not tools.tools and conversation.tool_names:
-        tools.tools, tools.choice = stubs(conversation.tool_names), anthropic.ToolChoice("none")
-    automatic = markers.automatic(settings.auto_cache, several_turns=len(request.messages) > 1, tools=bool(tools.tools))
+    add_stubs(tools, conversation.tool_names)
+    is_conversation = bool(request.session_id) or _has_several_turns(request.messages)
+    automatic = markers.automatic(settings.auto_cache, is_conversation=is_conversation, tools=bool(tools.tools))
     markers.settle(in_prompt_order(tools.tools, conversation.system, conversation.messages), automatic)
     return _History(conversation, tools, answer_format, automatic)
+
+
+def _has_several_turns(messages: Sequence[openai.Message]) -> bool:
+    """Whether more than one message is not an instruction."""
+    turns = (message for message in messages if not isinstance(message, _INSTRUCTIONS))
+    return next(turns, None) is not None and next(turns, None) is not None
 
 
 def _response_format(

@@ -37,6 +37,9 @@ def max_tokens(request: openai.ChatRequest, facts: ModelFacts, settings: Transla
         InvalidRequest: it is below 1.
     """
     if request.prewarm:
+        for name in ("max_completion_tokens", "max_tokens"):
+            if getattr(request, name) is not None:
+                notes.ignore(name, "prewarm asks for no answer")
         return 0
     path, wanted = "max_completion_tokens", request.max_completion_tokens
     if wanted is None:
@@ -165,10 +168,17 @@ def tier(request: openai.ChatRequest, settings: TranslationSettings, notes: Note
     return Tier()
 
 
-def pseudonym(request: openai.ChatRequest, salt: bytes) -> str:
+def pseudonym(request: openai.ChatRequest, salt: bytes, notes: Notes) -> str:
     """The end user as Anthropic may know him: HMAC-SHA256, hex; empty when the client named nobody."""
-    metadata = request.metadata or {}
-    name = request.safety_identifier or request.user or metadata.get("user_id")
+    name = ""
+    for path, given in (
+        ("safety_identifier", request.safety_identifier),
+        ("user", request.user),
+        ("metadata.user_id", (request.metadata or {}).get("user_id")),
+    ):
+        if given and name not in ("", given):
+            notes.ignore(path, "Anthropic is told of one user, by the first of the names that there are")
+        name = name or given or ""
     return hmac.new(salt, name.encode(), hashlib.sha256).hexdigest() if name else ""
 
 

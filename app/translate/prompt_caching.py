@@ -33,13 +33,9 @@ class CacheMarkers:
         self._set: dict[int, tuple[Marked, str]] = {}
         options = request.prompt_cache_options
         self._explicit_only = options is not None and options.mode == "explicit"
-        self._ttl: Ttl | UnsetType = UNSET
-        if options is not None and options.ttl is not None:
-            self._ttl = "1h"
-            if options.ttl != "30m":
-                notes.adjust("prompt_cache_options.ttl", "1h", _AT_MOST_AN_HOUR)
-        if request.prompt_cache_retention == "24h":
-            self._ttl = "1h"
+        self._asked_ttl = "" if options is None else options.ttl or ""
+        self._asks_for_a_day = request.prompt_cache_retention == "24h"
+        self._ttl: Ttl | UnsetType = "1h" if self._asked_ttl or self._asks_for_a_day else UNSET
         self._request_marker = request.cache_control
 
     def mark_part(self, part: Source, block: anthropic.MarkableBlock | None, path: str) -> None:
@@ -71,18 +67,18 @@ class CacheMarkers:
         self._mark(tool, self._passed(control), f"{path}.cache_control")
 
     def automatic(
-        self, mode: Literal["off", "auto", "always"], *, several_turns: bool, tools: bool
+        self, mode: Literal["off", "auto", "always"], *, is_conversation: bool, tools: bool
     ) -> anthropic.CacheControl | UnsetType:
         """The marker of the whole request, which follows the end of the prompt from turn to turn.
 
         Args:
             mode: the setting ``auto_cache``.
-            several_turns: the conversation has more than one message.
+            is_conversation: there were several turns, or the client says that there will be.
             tools: the request has tools.
         """
         if self._request_marker is not None:
             return self._passed(self._request_marker)
-        if self._explicit_only or mode == "off" or (mode == "auto" and not (several_turns or tools)):
+        if self._explicit_only or mode == "off" or (mode == "auto" and not (is_conversation or tools)):
             return UNSET
         return anthropic.CacheControl(ttl=self._ttl)
 
@@ -96,6 +92,7 @@ class CacheMarkers:
             prompt: what can be marked, in the order of the prompt (``in_prompt_order``).
             automatic: the marker of the whole request, which counts and stands last.
         """
+        self._report_lifetime(is_cached=bool(self._set) or automatic is not UNSET)
         if not self._set:
             return
         markers = [self._set[id(block)] for block in prompt if id(block) in self._set]
@@ -109,6 +106,21 @@ class CacheMarkers:
             if not _is_hour(block.cache_control):
                 block.cache_control = anthropic.CacheControl(ttl="1h")
                 self._notes.adjust(f"{path}.ttl", "1h", "a later marker has an hour, and lifetimes may not grow")
+
+    def _report_lifetime(self, *, is_cached: bool) -> None:
+        """What became of the lifetime that the client wants for all markers."""
+        if not is_cached:
+            for path, asked in (
+                ("prompt_cache_options" if not self._explicit_only else "prompt_cache_options.ttl", self._asked_ttl),
+                ("prompt_cache_retention", self._asks_for_a_day),
+            ):
+                if asked:
+                    self._notes.ignore(path, "nothing of this prompt is cached")
+            return
+        if self._asked_ttl not in ("", "30m"):
+            self._notes.adjust("prompt_cache_options.ttl", "1h", _AT_MOST_AN_HOUR)
+        if self._asks_for_a_day:
+            self._notes.adjust("prompt_cache_retention", "1h", _AT_MOST_AN_HOUR)
 
     def _mark(self, block: Marked, marker: anthropic.CacheControl, path: str) -> None:
         block.cache_control = marker

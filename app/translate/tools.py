@@ -116,9 +116,20 @@ def plan_tools(
     return plan
 
 
-def stubs(names: Iterable[str]) -> list[anthropic.Tool | anthropic.WebSearchTool]:
-    """Tools known by name only, for a history with calls whose request declares no tools."""
-    return [anthropic.Tool(name=name, input_schema=_NO_PARAMETERS) for name in names]
+def add_stubs(plan: ToolPlan, called: Iterable[str]) -> None:
+    """Adds tools known by name only: for a history with calls whose request declares no tools of the client's.
+
+    Args:
+        plan: of the request; where Anthropic runs no tool either, nothing may be called.
+        called: names of the tools in the history.
+    """
+    if not all(isinstance(tool, anthropic.WebSearchTool) for tool in plan.tools):
+        return
+    declared = {tool.name for tool in plan.tools}
+    stubs = [anthropic.Tool(name=name, input_schema=_NO_PARAMETERS) for name in called if name not in declared]
+    if stubs and not declared:
+        plan.choice = anthropic.ToolChoice("none")
+    plan.tools.extend(stubs)
 
 
 def _without_effect(request: openai.ChatRequest, notes: Notes) -> None:

@@ -47,8 +47,11 @@ def test_less_than_one_token_is_refused(name: str) -> None:
     assert (error.param, error.code) == (name, "invalid_value")
 
 
-def test_prewarming_asks_for_no_tokens() -> None:
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_prewarming_asks_for_no_tokens(name: str) -> None:
     assert sent({"prewarm": True})["max_tokens"] == 0
+    assert ignored({"prewarm": True}) == ()
+    assert ignored({"prewarm": True, name: 5}) == (name,)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +181,12 @@ def test_fast_mode_is_asked_for_where_the_operator_allows_it() -> None:
 def test_the_end_user_goes_upstream_as_a_pseudonym(request_: dict[str, Any], name: str) -> None:
     expected = hmac.new(b"salt", name.encode(), hashlib.sha256).hexdigest()
     assert sent(request_, user_salt=b"salt")["metadata"] == {"user_id": expected}
+
+
+def test_another_name_of_the_end_user_is_reported() -> None:
+    names = {"safety_identifier": "s", "user": "alice", "metadata": {"user_id": "u", "other": "o"}}
+    assert ignored(names) == ("user", "metadata.user_id")
+    assert ignored({**names, "user": "s", "metadata": {"user_id": "s"}}) == ()
 
 
 def test_nobody_has_no_pseudonym() -> None:

@@ -55,7 +55,29 @@ def test_the_lifetime_of_the_request_holds_for_all_markers(more: dict[str, Any],
 
 
 def test_a_lifetime_of_a_day_is_reported() -> None:
-    assert adjusted({"prompt_cache_options": {"ttl": "24h"}}) == {"prompt_cache_options.ttl": "1h"}
+    for request, path in (
+        ({"prompt_cache_options": {"ttl": "24h"}}, "prompt_cache_options.ttl"),
+        ({"prompt_cache_retention": "24h"}, "prompt_cache_retention"),
+    ):
+        assert adjusted(request, auto_cache="always") == {path: "1h"}
+        assert adjusted(user(text(prompt_cache_breakpoint={}), **request)) == {path: "1h"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "path"),
+    [
+        ({"prompt_cache_options": {"ttl": "30m"}}, "prompt_cache_options"),
+        ({"prompt_cache_options": {"ttl": "24h", "mode": "explicit"}}, "prompt_cache_options.ttl"),
+        ({"prompt_cache_retention": "24h"}, "prompt_cache_retention"),
+    ],
+)
+def test_a_lifetime_of_nothing_is_reported(request_: dict[str, Any], path: str) -> None:
+    assert ignored(request_) == (path,)
+    assert adjusted(request_) == {}
+
+
+def test_what_is_the_default_anyway_is_not_reported() -> None:
+    assert ignored({"prompt_cache_options": {"mode": "implicit"}, "prompt_cache_retention": "in_memory"}) == ()
 
 
 @pytest.mark.parametrize(
@@ -65,6 +87,10 @@ def test_a_lifetime_of_a_day_is_reported() -> None:
         ("always", {}, True),
         ("auto", {}, False),
         ("auto", {"tools": [WEATHER]}, True),
+        ("auto", {"messages": [{"role": "system", "content": "a"}, {"role": "developer", "content": "b"}]}, False),
+        ("auto", {"messages": [{"role": "system", "content": "a"}, *HELLO]}, False),
+        ("auto", {"messages": [*HELLO, *HELLO]}, True),
+        ("auto", {"session_id": "s"}, True),
         ("auto", {"messages": [*HELLO, {"role": "assistant", "content": "a"}, *HELLO]}, True),
         ("always", {"prompt_cache_options": {"mode": "explicit"}}, False),
     ],

@@ -155,6 +155,18 @@ def test_a_history_with_calls_gets_stubs_that_cannot_be_called() -> None:
     assert body["tool_choice"] == {"type": "none"}
 
 
+def test_stubs_stand_beside_a_web_search_too() -> None:
+    called = [
+        {"id": id_, "type": "function", "function": {"name": id_, "arguments": ""}} for id_ in ("a", "web_search")
+    ]
+    results = [{"role": "tool", "tool_call_id": id_, "content": "x"} for id_ in ("a", "web_search")]
+    history = [*HELLO, {"role": "assistant", "tool_calls": called}, *results]
+    body = sent({"messages": history, "web_search_options": {}})
+    assert [tool["name"] for tool in body["tools"]] == ["web_search", "a"]
+    assert "tool_choice" not in body
+    assert sent({"messages": history, "tools": [WEATHER]})["tools"] == sent({"tools": [WEATHER]})["tools"]
+
+
 # Web search
 
 
