@@ -51,7 +51,7 @@ def test_the_client_waits_as_long_as_it_is_told(client: OpenAI, gateway: MockGat
     assert [call["status"] for call in gateway.upstream_calls(topic)] == [429, 429, 200]
 
 
-@pytest.mark.parametrize("script", ["status=402", "status=401", "status=429", "nonsense=html"])
+@pytest.mark.parametrize("script", ["status=402", "status=401", "status=429 retry_after=none", "nonsense=html"])
 def test_what_no_retry_can_cure_is_not_retried_by_anybody(
     client: OpenAI, gateway: MockGateway, topic: str, script: str
 ) -> None:

@@ -260,7 +260,7 @@ class Messages:
             case "drop":
                 return msgspec.structs.replace(script, drop=True)
         status = int(kind) if kind.isdigit() else 500
-        return msgspec.structs.replace(script, status=status, retry_after="1" if status == 429 else script.retry_after)
+        return msgspec.structs.replace(script, status=status)
 
 
 def _usage(request: MessagesRequest, pieces: list[Piece], cache: CacheUse, answer: Answer, service_tier: str) -> Usage:

@@ -37,7 +37,8 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tokens_per_second, jitter_ms, delta_tokens, ping_interval_ms, stamp: pace, see ``SimulatorSettings``.
         status: answer with this error status.
         error_type, error_message, error_code: of the error; empty means what belongs to the status.
-        retry_after, retry_after_ms, should_retry: reply headers of the error.
+        retry_after, retry_after_ms, should_retry: reply headers of the error. A 429 has ``retry-after: 1`` unless it is
+            told otherwise, as a rate limit has one and a used-up quota has none: ``retry_after=none``.
         error_after_events: an error event in a stream after this many events (a plain request gets the status).
         cut_at_byte: the connection is closed after this many bytes; ``reset`` makes it a TCP reset.
         drop: the connection is closed instead of an answer.
@@ -99,16 +100,17 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def error(self) -> ApiError:
         """The scripted error."""
+        status = self.status or 529
+        retry_after = self.retry_after or ("1" if status == 429 else "none")
         headers = {
             name: value
             for name, value in (
-                ("retry-after", self.retry_after),
+                ("retry-after", "" if retry_after == "none" else retry_after),
                 ("retry-after-ms", self.retry_after_ms),
                 ("x-should-retry", self.should_retry),
             )
             if value
         }
-        status = self.status or 529
         message = self.error_message or MESSAGE_BY_STATUS.get(status, "The simulator was told to fail.")
         return ApiError(status, message, error_type=self.error_type, code=self.error_code, headers=headers)
 

@@ -44,6 +44,24 @@ def test_a_header_script_acts(simulator):
     assert b"x-should-retry: false\r\n" in reply.headers
 
 
+@pytest.mark.parametrize(
+    ("script", "has"),
+    [
+        ("status=429", True),
+        ("status=429 retry_after=none", False),
+        ("status=429 retry_after=0", False),
+        ("status=529", False),
+    ],
+)
+def test_only_a_rate_limit_says_by_itself_when_to_come_back(simulator, script, has):
+    reply = send(simulator, body(f"[[sim: {script}]]"))
+    assert (b"retry-after: 1\r\n" in reply.headers) is has
+
+
+def test_zero_is_a_time_to_come_back(simulator):
+    assert b"retry-after: 0\r\n" in send(simulator, body("[[sim: status=429 retry_after=0]]")).headers
+
+
 def test_a_single_field_has_a_header_of_its_own(simulator):
     assert send(simulator, body(), headers={"x-simulator-ttft-ms": "250"}).parts[0].due_s == 0.25
 
