@@ -21,6 +21,9 @@ PREFIX = "CLAUDE_WRAPPER_"
 
 _SIZE_UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 
+#: Beyond every bound, and still a number that can be compared with one.
+_LARGEST_SIZE = 2.0**62
+
 S = typing.TypeVar("S", bound=Struct)
 
 #: Variables that Kubernetes sets for a Service called ``claude-wrapper``; they are not settings (the ``PORT`` one holds
@@ -50,6 +53,10 @@ class Help(Struct, frozen=True):
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
+#: Bytes, up to 1 TiB.
+Size = Annotated[int, Meta(ge=1024, le=1024**4)]
+#: As browsers send it, or a pattern of it.
+Origin = Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\sA-Z?#@]+)$")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds")]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86400, description="a number of seconds")]
 
@@ -71,19 +78,17 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = ""
 
     # Bounds of a connection and of a request
-    backlog: Annotated[Positive, Help("connections the kernel queues before they are accepted")] = 2048
+    backlog: Annotated[int, Meta(ge=1, le=65535), Help("connections the kernel queues before they are accepted")] = 2048
     keep_alive_s: Annotated[Seconds, Help("an idle client connection is kept this long")] = 75.0
     header_timeout_s: Annotated[Seconds, Help("a client has this long to send its request headers")] = 10.0
     body_timeout_s: Annotated[Seconds, Help("a client may pause this long while it sends a body")] = 30.0
-    max_header_bytes: Annotated[
-        int, Meta(ge=1024), Help("request line and headers together, in bytes (64KiB)", kind="size")
-    ] = 65536
-    max_body_bytes: Annotated[
-        int, Meta(ge=1024), Help("request body in bytes (32MiB, Anthropic's own limit)", kind="size")
-    ] = 32 * 1024**2
+    max_header_bytes: Annotated[Size, Help("request line and headers together, in bytes (64KiB)", kind="size")] = 65536
+    max_body_bytes: Annotated[Size, Help("request body in bytes (32MiB, Anthropic's own limit)", kind="size")] = (
+        32 * 1024**2
+    )
     max_concurrent_requests: Annotated[Positive, Help("requests in flight per worker; beyond it 503")] = 1000
     stream_buffer_bytes: Annotated[
-        int, Meta(ge=1024), Help("bytes kept for a slow reader before the upstream is paused", kind="size")
+        Size, Help("bytes kept for a slow reader before the upstream is paused", kind="size")
     ] = 256 * 1024
     write_timeout_s: Annotated[Seconds, Help("a client that takes nothing for this long is disconnected")] = 60.0
     stream_keepalive_s: Annotated[Seconds, Help("silence on a stream before a ': ping' comment is sent")] = 15.0
@@ -93,7 +98,11 @@ class Config(Struct, frozen=True, kw_only=True):
         Help("at SIGTERM, requests in flight get this long to finish"),
     ] = 300.0
     drain_delay_s: Annotated[SecondsOrZero, Help("at SIGTERM, go on accepting this long while not ready")] = 0.0
-    cors_origins: Annotated[tuple[str, ...], Help("browser origins allowed by CORS, or *", kind="list")] = ()
+    cors_origins: Annotated[
+        tuple[Origin, ...],
+        Meta(description="* or origins such as https://chat.example.com, in lower case, with commas between them"),
+        Help("browser origins allowed by CORS, or *", kind="list"),
+    ] = ()
 
     # Protection
     api_key: Annotated[str, Help("a static API key that clients must present; empty: unprotected", secret=True)] = ""
@@ -125,7 +134,7 @@ class Config(Struct, frozen=True, kw_only=True):
     upstream_pool_wait_s: Annotated[SecondsOrZero, Help("wait for a free connection before 503")] = 5.0
     upstream_keepalive_s: Annotated[Seconds, Help("an idle connection to Anthropic is kept this long")] = 30.0
     upstream_max_reply_bytes: Annotated[
-        int, Meta(ge=1024), Help("largest plain reply taken from Anthropic, in bytes (64MiB)", kind="size")
+        Size, Help("largest plain reply taken from Anthropic, in bytes (64MiB)", kind="size")
     ] = 64 * 1024**2
     upstream_retries: Annotated[int, Meta(ge=0, le=5), Help("retries before the first byte")] = 1
     upstream_proxy: Annotated[
@@ -256,7 +265,7 @@ def _parse_size(name: str, text: str) -> int:
     unit = match.group(2).lower() if match else None
     if match is None or unit not in _SIZE_UNITS:
         raise SettingError(f"{name}: {text!r} is not accepted; it takes a size such as 65536, 64KiB or 32MiB.")
-    return int(float(match.group(1)) * _SIZE_UNITS[unit])
+    return int(min(float(match.group(1)) * _SIZE_UNITS[unit], _LARGEST_SIZE))
 
 
 def _parse_pairs(name: str, text: str) -> tuple[tuple[str, str], ...]:
@@ -268,10 +277,11 @@ def _parse_pairs(name: str, text: str) -> tuple[tuple[str, str], ...]:
 
 def accepts(help_: Help, type_: Any) -> str:
     """What a setting takes, in words: ``a whole number from 1 to 512``."""
+    bounds = next((meta for meta in getattr(type_, "__metadata__", ()) if isinstance(meta, Meta)), None)
     if help_.kind == "size":
         words = "a size in bytes such as 65536, 64KiB or 32MiB"
     elif help_.kind == "list":
-        return "names with commas between them"
+        return (bounds.description if bounds else None) or "names with commas between them"
     elif help_.kind == "pairs":
         return "name=value pairs with commas between them"
     elif typing.get_origin(type_) is Literal:
@@ -281,7 +291,6 @@ def accepts(help_: Help, type_: Any) -> str:
     else:
         base = type_.__origin__ if typing.get_origin(type_) is Annotated else type_
         words = {int: "a whole number", float: "a number"}.get(base, "text")
-    bounds = next((meta for meta in getattr(type_, "__metadata__", ()) if isinstance(meta, Meta)), None)
     if bounds is None:
         return words
     return (bounds.description or words) + _bounds_in_words(bounds)

@@ -76,12 +76,18 @@ def test_lists_and_pairs_are_read() -> None:
     [
         ("CLAUDE_WRAPPER_WORKERS", "0", "a whole number from 1 to 512"),
         ("CLAUDE_WRAPPER_WORKERS", "two", "a whole number from 1 to 512"),
-        ("CLAUDE_WRAPPER_BACKLOG", "0", "a whole number of at least 1"),
+        ("CLAUDE_WRAPPER_BACKLOG", "0", "a whole number from 1 to 65535"),
+        ("CLAUDE_WRAPPER_BACKLOG", "99999999999", "a whole number from 1 to 65535"),
+        ("CLAUDE_WRAPPER_MAX_CONCURRENT_REQUESTS", "0", "a whole number of at least 1"),
         ("PORT", "http", "a whole number from 0 to 65535"),
         ("CLAUDE_WRAPPER_REDIS_TIMEOUT_S", "0", "a number of seconds above 0 and up to 86400"),
         ("CLAUDE_WRAPPER_DRAIN_DELAY_S", "-1", "a number of seconds from 0 to 86400"),
         ("CLAUDE_WRAPPER_MAX_BODY_BYTES", "12 parsecs", "a size such as"),
-        ("CLAUDE_WRAPPER_MAX_BODY_BYTES", "1", "a size in bytes such as 65536, 64KiB or 32MiB of at least 1024"),
+        ("CLAUDE_WRAPPER_MAX_BODY_BYTES", "1", "a size in bytes such as 65536, 64KiB or 32MiB from 1024"),
+        ("CLAUDE_WRAPPER_MAX_BODY_BYTES", "1025GiB", "to 1099511627776"),
+        ("CLAUDE_WRAPPER_MAX_BODY_BYTES", "9" * 400, "to 1099511627776"),
+        ("CLAUDE_WRAPPER_CORS_ORIGINS", "foo", "origins such as https://chat.example.com"),
+        ("CLAUDE_WRAPPER_CORS_ORIGINS", "https://a.example,https://b.example/path", "origins such as"),
         ("CLAUDE_WRAPPER_LOG_FORMAT", "yaml", "one of auto, text, json"),
         ("CLAUDE_WRAPPER_STRICT", "perhaps", "true or false"),
         ("CLAUDE_WRAPPER_MODEL_ALIASES", "a=b,c", "name=value pairs"),
@@ -92,6 +98,11 @@ def test_a_wrong_value_names_the_variable_and_what_it_takes(name: str, text: str
         config(**{name: text})
     assert str(caught.value).startswith(name)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("origin", ["*", "https://a.example", "http://localhost:3000", "https://*.example", "app://x"])
+def test_origins_of_browsers_are_accepted(origin: str) -> None:
+    assert config(CLAUDE_WRAPPER_CORS_ORIGINS=origin).cors_origins == (origin,)
 
 
 def test_a_wrong_flag_is_named_as_a_flag() -> None:
