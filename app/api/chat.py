@@ -138,6 +138,8 @@ class _Compatibility:
                 services.models,
                 services.translation,
                 thinking_tokens=whole_number(scope, THINKING_TOKENS_HEADER),
+                strict=flag(scope, STRICT_HEADER),
+                ignored_headers=ignored_claude_headers(scope["headers"]),
             )
         except ClientDisconnected:
             _record(scope).client_left = True

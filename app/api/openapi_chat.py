@@ -205,7 +205,7 @@ COMPATIBILITY = operation(
     "Claude is not called.",
     request="ChatRequestParam",
     examples=_EXAMPLES,
-    parameters=(_THINKING,),
+    parameters=(_STRICT, _THINKING),
     replies={200: ("The report.", Compatibility)},
     errors=(400, 401, 404, 408, 413),
 )

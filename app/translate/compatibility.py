@@ -7,6 +7,7 @@ translation runs again, until nothing is refused: so one report names every prob
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -32,7 +33,8 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     Args:
         param: its path.
-        status: ``mapped`` has its effect, ``adjusted`` a changed one, ``ignored`` none, ``refused`` means a 400.
+        status: ``mapped`` has its effect, ``adjusted`` a changed one, ``ignored`` none, ``refused`` means a 400. In
+            strict mode ``adjusted`` and ``ignored`` mean a 400, too.
         reason: why, or what it is mapped to.
         value: what an adjusted parameter became.
         code: of a refusal.
@@ -63,14 +65,18 @@ def compatibility(
     settings: TranslationSettings,
     *,
     thinking_tokens: int | None = None,
+    strict: bool | None = None,
+    ignored_headers: Sequence[str] = (),
 ) -> Compatibility:
     """Says what each parameter of a chat request would become; refusals are listed, never raised.
 
     Args:
         chat: what ``decode_chat_request`` gave.
         models: the known models.
-        settings: the operator's choices; ``strict`` has no influence.
+        settings: the operator's choices.
         thinking_tokens: the header ``X-Claude-Max-Thinking-Tokens``.
+        strict: whether strict mode is on; None leaves it to the settings.
+        ignored_headers: paths of headers without an effect.
 
     Returns:
         The report: ``accepted`` when the request would be served, ``faithful`` when strict mode would serve it too.
@@ -90,11 +96,13 @@ def compatibility(
             else:
                 rest = _without(rest, error.param or "")
     noted = [_finding(note) for note in notes.notes]
+    noted += [Finding(param=path, status="ignored", reason="it has no effect here") for path in ignored_headers]
+    faithful = not refused and not noted
     settled = {finding.param for finding in (*refused, *noted)}
     mapped = [] if call is None else _mapped(chat.request, thinking_tokens, settled, _tops(refused))
     return Compatibility(
-        accepted=not refused,
-        faithful=not refused and not noted,
+        accepted=faithful if (settings.strict if strict is None else strict) else not refused,
+        faithful=faithful,
         requested_model=chat.request.model,
         model=None if call is None else call.model,
         anthropic_version=None if call is None else call.anthropic_version,

@@ -143,3 +143,19 @@ def test_compatibility_agrees_with_what_then_happens(client: OpenAI) -> None:
     assert {name for name, what in status.items() if what == "adjusted"} == {
         entry.partition("=")[0] for entry in headers[ADJUSTED].split(", ")
     }
+
+
+@pytest.mark.parametrize("header", [STRICT, {}, STRICT | {"x-claude-max-turns": "3"}])
+@pytest.mark.parametrize("request_", [{"seed": 1}, {"stop": ["END"]}])
+def test_compatibility_accepts_what_then_is_served(
+    client: OpenAI, header: dict[str, str], request_: dict[str, Any]
+) -> None:
+    client = client.with_options(default_headers=header)
+    report, _ = told(client, **request_)
+    try:
+        reply_headers(client, **request_)
+        served = True
+    except openai.BadRequestError:
+        served = False
+
+    assert report["accepted"] is served

@@ -10,9 +10,23 @@ from app.translate.compatibility import _MEANING, Compatibility, compatibility
 from tests.support.chat_requests import HELLO, MODELS, WEATHER
 
 
-def report(request: dict[str, Any], *, thinking_tokens: int | None = None, **settings: Any) -> Compatibility:
+def report(
+    request: dict[str, Any],
+    *,
+    thinking_tokens: int | None = None,
+    by_request: bool | None = None,
+    ignored_headers: tuple[str, ...] = (),
+    **settings: Any,
+) -> Compatibility:
     chat = decode_chat_request(json.dumps({"model": "claude-opus-5-5", "messages": HELLO, **request}).encode())
-    return compatibility(chat, MODELS, TranslationSettings(**settings), thinking_tokens=thinking_tokens)
+    return compatibility(
+        chat,
+        MODELS,
+        TranslationSettings(**settings),
+        thinking_tokens=thinking_tokens,
+        strict=by_request,
+        ignored_headers=ignored_headers,
+    )
 
 
 def statuses(*args: Any, **kwargs: Any) -> dict[str, str]:
@@ -38,6 +52,24 @@ def test_what_is_ignored_or_adjusted_says_why() -> None:
     assert (findings["stop"].status, findings["stop[1]"].status) == ("mapped", "ignored")
     assert all(finding.reason for finding in said.parameters)
     assert (said.accepted, said.faithful) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("strict", "by_request", "accepted"),
+    [(False, None, True), (True, None, False), (False, True, False), (True, False, True)],
+)
+@pytest.mark.parametrize("lost", [{"request": {"seed": 1}}, {"request": {}, "ignored_headers": ("header.x-claude-a",)}])
+def test_in_strict_mode_what_is_ignored_is_not_accepted(
+    lost: dict[str, Any], strict: bool, by_request: bool | None, accepted: bool
+) -> None:
+    said = report(**lost, strict=strict, by_request=by_request)
+    assert (said.accepted, said.faithful) == (accepted, False)
+    assert [finding.status for finding in said.parameters].count("ignored") == 1
+
+
+@pytest.mark.parametrize("by_request", [None, True])
+def test_what_is_kept_to_the_letter_is_accepted_in_strict_mode(by_request: bool | None) -> None:
+    assert report({"max_tokens": 5}, by_request=by_request, strict=True).accepted
 
 
 def test_every_refusal_is_listed_at_once() -> None:
