@@ -225,14 +225,14 @@ class ModelTable:
     def _resolve(self, name: str, aliases: Mapping[str, str]) -> Resolution:
         target, effort = name, None
         for _ in range(2 * len(aliases) + 2):  # an alias and an effort per step; ends circles too
-            hit = _match(target, aliases, known=self._by_id)
-            if hit is None:
-                stem, _, suffix = target.rpartition("@")
-                if suffix not in EFFORT_SUFFIXES:
-                    break
+            stem, at, suffix = target.rpartition("@")
+            if at and suffix in EFFORT_SUFFIXES and target not in aliases:
                 target, effort = stem, effort or suffix
-            else:
-                target = hit
+                continue
+            hit = _match(target, aliases, known=self._by_id)
+            if hit is None or (at and hit == _match(stem, aliases) and not _VERTEX_DATE.search(target)):
+                break  # a pattern covers the stem, and must not swallow a word that is no effort
+            target = hit
         found = self._named(target)
         if found is None:
             stem, at, suffix = target.rpartition("@")
@@ -247,7 +247,7 @@ class ModelTable:
         found = self._by_id.get(spelt) or self._short.get(spelt)
         if found is not None:
             return found
-        line = _match(spelt, self._retired)
+        line = None if "@" in spelt else _match(spelt, self._retired)
         if line is not None:
             current = self._by_id[self._lines[line]]
             return Resolution(current.facts, current.id, adjusted=current.id)

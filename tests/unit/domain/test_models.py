@@ -108,6 +108,25 @@ def test_the_effort_of_the_client_wins_over_the_one_of_the_alias() -> None:
     assert MODELS.resolve("deep@low", aliases).effort == "low"
 
 
+@pytest.mark.parametrize("name", ["gpt-5@low", "foo-x@low", "foo-x@20250514@low"])
+def test_an_effort_is_found_behind_a_name_that_a_pattern_covers(name: str) -> None:
+    resolution = MODELS.resolve(name, MODELS.aliases("openai", {"foo*": "opus@high"}))
+    assert (resolution.id, resolution.effort) == ("claude-opus-5-5", "low")
+
+
+@pytest.mark.parametrize("name", ["gpt-5@bogus", "foo-x@bogus", "foo-x@", "claude-2.1@bogus"])
+def test_a_pattern_does_not_swallow_a_word_that_is_no_effort(name: str) -> None:
+    with pytest.raises(NotFound, match="is no effort.*none, minimal, low, medium, high, xhigh, max"):
+        MODELS.resolve(name, MODELS.aliases("openai", {"foo*": "opus"}))
+
+
+def test_a_name_may_hold_the_sign_of_an_effort() -> None:
+    aliases = {"vendor@*": "opus", "mine@low": "haiku", "claude-*": "sonnet"}
+    assert MODELS.resolve("vendor@v2", aliases).id == "claude-opus-5-5"
+    assert MODELS.resolve("mine@low", aliases) == MODELS.resolve("haiku")
+    assert MODELS.resolve("claude-x@20250514", aliases).id == "claude-sonnet-5-5"
+
+
 def test_aliases_that_lead_in_a_circle_end() -> None:
     with pytest.raises(NotFound):
         MODELS.resolve("a", {"a": "b", "b": "a"})
