@@ -38,7 +38,7 @@ def max_tokens(request: openai.ChatRequest, facts: ModelFacts, settings: Transla
     """
     if request.prewarm:
         for name in ("max_completion_tokens", "max_tokens"):
-            if getattr(request, name) is not None:
+            if getattr(request, name):
                 notes.ignore(name, "prewarm asks for no answer")
         return 0
     path, wanted = "max_completion_tokens", request.max_completion_tokens
