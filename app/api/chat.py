@@ -11,7 +11,7 @@ from litestar import Controller, Request, post
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from app.api.body import read_body
-from app.api.errors import cause_of, send_error, unexpected
+from app.api.errors import cause_of, note_bug, send_error, unexpected
 from app.api.headers import Headers, encoded, flag, report_headers, whole_number
 from app.api.openapi import CHAT_COMPLETIONS, COMPATIBILITY
 from app.api.original_headers import ignored_claude_headers
@@ -117,6 +117,7 @@ class _ChatCompletion:
             await stream.serve(receive, send)
         finally:
             if stream.error is not None and stream.started:
+                note_bug(stream.error, record)
                 record.error_code = cause_of(stream.error)
                 record.failed = True
 

@@ -46,10 +46,17 @@ def error_reply(error: GatewayError, record: RequestRecord | None = None) -> Err
         error: what went wrong.
         record: notes of the request, for the log.
     """
+    note_bug(error, record)
     reply = openai_error(error, request_id=record.request_id if record is not None else "")
     if record is not None and not record.error_code:
         record.error_code = cause_of(error)
     return reply
+
+
+def note_bug(error: GatewayError, record: RequestRecord | None) -> None:
+    """Writes the trace of what a room could only call an ``InternalError`` into the log; other errors leave none."""
+    if isinstance(error, InternalError) and error.__cause__ is not None:
+        unexpected(error.__cause__, record)
 
 
 def cause_of(error: GatewayError) -> str:

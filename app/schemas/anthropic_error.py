@@ -1,7 +1,7 @@
 """Anthropic's error bodies: of an HTTP reply with an error status, and of an ``error`` event inside a stream.
 
-A body may be of any quality (a proxy's HTML, nothing, half a JSON document): whatever it is, what comes out is short, is
-not markup and holds no credential. What the headers of an error reply say is read in ``app/upstream/errors.py``.
+A body may be of any quality (a proxy's HTML, nothing, half a JSON document): whatever it is, what comes out is short,
+is not markup and holds no credential. What the headers of an error reply say is read in ``app/upstream/errors.py``.
 Reference: spec/errors-and-headers.md, "Upstream shapes".
 """
 

@@ -185,7 +185,7 @@ async def test_connection_that_the_upstream_closed_while_it_was_idle_is_no_failu
         if peer.number % 2:
             peer.reset()
 
-    async with raw_upstream(script) as upstream, gateway_here(upstream.base_url) as gateway:
+    async with raw_upstream(script) as upstream, gateway_here(upstream.base_url, upstream_retries=1) as gateway:
         for _ in range(6):
             assert (await gateway.ask(chat(stream=streamed))).status == 200
 
@@ -202,7 +202,7 @@ async def test_each_request_is_sent_once():
             answer(peer, request)
         await peer.writer.drain()
 
-    async with raw_upstream(script) as upstream, gateway_here(upstream.base_url) as gateway:
+    async with raw_upstream(script) as upstream, gateway_here(upstream.base_url, upstream_retries=1) as gateway:
 
         async def visits(visitor: int) -> None:
             for number in range(25):

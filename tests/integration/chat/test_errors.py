@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
+from app.errors import InternalError
 from tests.support.chat_wire import PROMPT_CANARY, Reply, chat, post
 from tests.support.fake_upstream import event, stream
 from tests.support.gateway_here import UPSTREAM_KEY, GatewayHere, gateway_here
@@ -32,6 +34,31 @@ STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["plain", "str
 CLIENT_KEY = "sk-client-canary-0123456789"
 
 Script = Callable[[Peer], Awaitable[object]]
+
+#: One gateway for all tests of this module that need no settings of their own.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Shared:
+    """The gateway of the module, and what its upstream does now."""
+
+    gateway: GatewayHere
+    script: Script
+
+    @classmethod
+    async def run(cls, peer: Peer) -> None:
+        await cls.script(peer)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def _shared_gateway() -> AsyncIterator[None]:
+    async with (
+        raw_upstream(Shared.run) as upstream,
+        gateway_here(
+            upstream.base_url, upstream_keepalive_s=0.001
+        ) as Shared.gateway,  # each test has its own connection
+    ):
+        yield
 
 
 def assert_error(reply: Reply, status: int, kind: str, code: str | None, param: str | None = None) -> None:
@@ -57,8 +84,17 @@ def _nothing_secret_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[Non
         assert all(secret not in str(record.__dict__) for record in caplog.records)
 
 
+async def call_nobody(peer: Peer) -> None:
+    raise AssertionError("the upstream was called")
+
+
 @asynccontextmanager
 async def gateway_before(script: Script, **settings: Any) -> AsyncIterator[GatewayHere]:
+    if not settings:
+        Shared.script = staticmethod(script)
+        yield Shared.gateway
+        await Shared.gateway.settled()
+        return
     async with raw_upstream(script) as upstream, gateway_here(upstream.base_url, **settings) as gateway:
         yield gateway
 
@@ -87,7 +123,7 @@ BAD_REQUESTS: dict[str, tuple[bytes, int, str | None, str | None]] = {
 @pytest.mark.parametrize("name", BAD_REQUESTS)
 async def test_request_that_is_wrong_is_refused_with_the_field_at_fault(name):
     body, status, code, param = BAD_REQUESTS[name]
-    async with gateway_here(NOBODY) as gateway:
+    async with gateway_before(call_nobody) as gateway:
         reply = await gateway.ask(body)
     assert (reply.status, reply.error["type"]) == (status, "invalid_request_error")
     assert_error(reply, status, "invalid_request_error", code or reply.error["code"], param or reply.error["param"])
@@ -104,7 +140,7 @@ async def test_request_that_is_wrong_is_refused_with_the_field_at_fault(name):
     ],
 )
 async def test_route_or_method_that_does_not_exist_is_told(method, path, status, code):
-    async with gateway_here(NOBODY) as gateway:
+    async with gateway_before(call_nobody) as gateway:
         wire = await gateway.wire()
         wire.send(f"{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n".encode())
         reply = await wire.reply()
@@ -411,11 +447,13 @@ async def test_reply_that_breaks_off_has_the_upstreams_request_id(asked):
 
 @STREAMED
 async def test_one_choice_that_fails_fails_all_and_ends_the_others(streamed):
-    others_gone = asyncio.Event()
+    others_gone, calls = asyncio.Event(), 0
 
     async def script(peer: Peer) -> None:
+        nonlocal calls
         await peer.request()
-        if peer.number < 2:
+        calls += 1
+        if calls < 3:
             await peer.gone()
             others_gone.set()
         else:
@@ -444,6 +482,20 @@ async def test_bug_of_ours_is_a_500_that_quotes_the_request_id(monkeypatch, capl
     assert_error(reply, 500, "server_error", "internal_error")
     assert "mine-1" in reply.error["message"]
     caplog.clear()  # the record holds the exception; that its text is not written is tested in test_log.py
+
+
+@STREAMED
+async def test_bug_of_ours_behind_the_upstream_is_a_500_whose_cause_is_in_the_log(monkeypatch, caplog, streamed):
+    async def broken(*_: object) -> None:
+        raise InternalError("No call.") from KeyError("why")
+
+    monkeypatch.setattr("app.upstream.sdk.SdkUpstream.send", broken)
+    async with gateway_here(NOBODY) as gateway:
+        reply = await gateway.ask(chat(stream=streamed))
+    assert_error(reply, 500, "server_error", "internal_error")
+    assert [record.getMessage() for record in caplog.records if record.name == "app.api.errors"] == [
+        "unexpected KeyError"
+    ]
 
 
 @pytest.mark.parametrize("n", [1, 2])
