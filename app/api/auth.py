@@ -20,9 +20,10 @@ from app.domain.auth import ANONYMOUS, Caller
 from app.errors import Unauthenticated
 from app.gateway.services import Services
 
-#: Open while protected. ``/health/detailed`` is not among them: it shows settings and workers.
+#: Open while protected: health, documents and the status of protection. Not among them are ``/health/detailed``, which
+#: shows settings and workers, and ``/``.
 OPEN_PATHS = frozenset(
-    {"/", "/health", "/health/live", "/health/ready", "/docs", "/openapi.json", "/swagger.json", "/v1/auth/status"}
+    {"/health", "/health/live", "/health/ready", "/docs", "/openapi.json", "/swagger.json", "/v1/auth/status"}
 )
 
 #: The files of the documentation page.

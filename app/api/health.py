@@ -217,7 +217,8 @@ class HealthController(Controller):
             "getHealthDetailed",
             tag="operations",
             summary="State of the gateway, with the inside",
-            description="Adds the state store, every worker, settings, versions. Needs the key on a protected gateway.",
+            description="Adds the state store, every worker, settings, versions. Unlike the other health routes it "
+            "needs the key on a protected gateway: it shows settings and topology.",
             replies={200: ("The gateway serves.", DetailedHealth)},
         ),
     )

@@ -1,4 +1,4 @@
-"""``GET /``: what this is and where to go on; also what load balancers ask when nobody told them better."""
+"""``GET /``: what this is and where to go on. Needs the key like every route that is not listed as open."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ _ABOUT = About()
         tag="operations",
         summary="What this is",
         replies={200: ("Name, release and links.", About)},
-        protected=False,
     ),
 )
 async def root() -> About:

@@ -388,7 +388,6 @@ async def test_with_the_key_the_request_passes(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/health",
         "/health/live",
         "/health/ready",
