@@ -17,6 +17,9 @@ from app.api.operation import Json
 
 REF = "#/components/schemas/"
 
+#: Null alone.
+_NULL: Json = {"type": "string", "nullable": True, "enum": [None]}
+
 #: ``name: text`` of an ``Args:`` section, with its continuation lines.
 _ARGUMENT = re.compile(r"^(\w+): (.*(?:\n {4,}.*)*)", re.MULTILINE)
 
@@ -34,7 +37,13 @@ def request_schemas(types: Sequence[type]) -> dict[str, Json]:
 
     Unknown fields are reported and not refused, so no object is closed.
     """
-    return {name: _struct(schema) for name, schema in _components(types, suffix="Param").items()}
+    return {name: _struct(_with_nulls(schema)) for name, schema in _components(types, suffix="Param").items()}
+
+
+def _with_nulls(schema: Json) -> Json:
+    """Says of fields of any type that they may be null, which their empty schemas leave open."""
+    properties = {name: value or {"nullable": True} for name, value in schema.get("properties", {}).items()}
+    return {**schema, "properties": properties} if properties else schema
 
 
 def _components(types: Sequence[type], *, suffix: str) -> dict[str, Json]:
@@ -93,27 +102,30 @@ def to_openapi_30(schema: Any) -> Any:
     if converted.get("additionalProperties") is False:
         del converted["additionalProperties"]
     if converted.get("type") == "null":
-        return {"type": "string", "nullable": True, "enum": [None]}
+        return _NULL
     if "enum" in converted:  # msgspec leaves the type out; all our enumerations are of strings
         converted = {"type": "string", **converted}
     return _without_null(converted) if "anyOf" in converted else converted
 
 
 def _without_null(schema: Json) -> Json:
-    """``anyOf`` a schema and null, as that schema and ``nullable``; only a typed schema can be nullable in 3.0."""
+    """``anyOf`` some schemas and null: ``nullable`` beside a ``type``, a null among the schemas where there is none.
+
+    By the letter of 3.0.3 ``nullable`` counts only beside a ``type``; many generators look for nothing else, so it is
+    said in any case.
+    """
     members = schema.pop("anyOf")
-    rest = [member for member in members if member.get("enum") != [None]]
-    nullable = len(rest) < len(members)
-    if len(rest) > 1:
+    rest = [member for member in members if member != _NULL]
+    if len(rest) == len(members):
         return {"anyOf": rest, **schema}
-    (only,) = rest
-    if "$ref" in only:
-        return {"allOf": [only], **schema} if schema else only
-    if nullable and "type" in only:
-        only = {**only, "nullable": True}
+    if len(rest) == 1 and "type" in rest[0]:
+        only = {**rest[0], "nullable": True}
         if "enum" in only:
             only["enum"] = [*only["enum"], None]
-    return {**only, **schema}
+        return {**only, **schema}
+    if rest == [{}]:
+        return {"nullable": True, **schema}
+    return {"anyOf": [*rest, _NULL], "nullable": True, **schema}
 
 
 def _extendable(schema: Json) -> Json:

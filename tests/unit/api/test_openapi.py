@@ -11,6 +11,7 @@ import pytest
 from jsonschema.exceptions import ValidationError
 from litestar import Litestar, get
 from litestar.routes import HTTPRoute
+from msgspec.structs import fields
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
@@ -19,7 +20,8 @@ from app.api.openapi import ERRORS, build_document
 from app.api.openapi_chat import REQUEST_FIELDS
 from app.api.routes import create_litestar
 from app.config import Config
-from app.schemas.openai_chat import ChatRequest
+from app.schemas.openai_chat import AssistantMessage, ChatRequest, ToolMessage
+from app.translate.chat_to_messages import decode_chat_request
 from tests.support.asgi import call
 from tests.support.services import make_services
 
@@ -92,7 +94,6 @@ def test_on_a_protected_gateway_only_what_is_open_needs_no_key() -> None:
         path for path, item in paths.items() for operation in item.values() if operation.get("security") == []
     }
     assert open_paths == {
-        "/",
         "/docs",
         "/docs/{file}",
         "/health",
@@ -204,3 +205,39 @@ def test_the_examples_are_as_documented() -> None:
 def test_the_schema_of_a_request_refuses_what_is_wrong(wrong: Any) -> None:
     with pytest.raises(ValidationError):
         matches("ChatRequestParam", wrong)
+
+
+MESSAGES: dict[str, dict[str, Any]] = {
+    "ToolMessage": {"role": "tool", "tool_call_id": "call_1", "content": "x"},
+    "AssistantMessage": {"role": "assistant", "content": "x"},
+}
+OPTIONAL = [
+    *(("ChatRequest", field.encode_name) for field in fields(ChatRequest) if not field.required),
+    *(("ToolMessage", field.encode_name) for field in fields(ToolMessage) if not field.required),
+    *(("AssistantMessage", field.encode_name) for field in fields(AssistantMessage) if not field.required),
+]
+
+
+@pytest.mark.parametrize(("struct", "field"), OPTIONAL)
+def test_a_field_that_may_be_null_is_nullable(struct: str, field: str) -> None:
+    request: dict[str, Any] = {"model": "sonnet", "messages": [{"role": "user", "content": "x"}]}
+    if struct == "ChatRequest":
+        request[field] = None
+    else:
+        request["messages"].append({**MESSAGES[struct], field: None})
+    decode_chat_request(json.dumps(request).encode())
+    matches("ChatRequestParam", request)
+    assert DOCUMENT["components"]["schemas"][f"{struct}Param"]["properties"][field]["nullable"] is True
+
+
+def test_detailed_health_says_that_it_needs_the_key() -> None:
+    operation = document(protected=True)["paths"]["/health/detailed"]["get"]
+    assert "settings" in operation["description"]
+    assert "key" in operation["description"]
+    assert "security" not in operation
+
+
+def test_the_root_needs_the_key() -> None:
+    operation = document(protected=True)["paths"]["/"]["get"]
+    assert "security" not in operation
+    assert "401" in operation["responses"]

@@ -9,6 +9,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from app.api.openapi_schemas import describe, reply_schemas, request_schemas, to_openapi_30
 
+NULL = {"type": "string", "nullable": True, "enum": [None]}
+
 
 class Inner(Struct):
     """Something inside."""
@@ -66,10 +68,10 @@ def test_requests_point_to_requests() -> None:
     [
         ({"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}, {"type": "string", "nullable": True}),
         ({"type": "null"}, {"type": "string", "nullable": True, "enum": [None]}),
-        ({"anyOf": [{"$ref": "#/x"}, {"type": "null"}]}, {"$ref": "#/x"}),
+        ({"anyOf": [{"$ref": "#/x"}, {"type": "null"}]}, {"anyOf": [{"$ref": "#/x"}, NULL], "nullable": True}),
         (
             {"anyOf": [{"$ref": "#/x"}, {"type": "null"}], "description": "d"},
-            {"allOf": [{"$ref": "#/x"}], "description": "d"},
+            {"anyOf": [{"$ref": "#/x"}, NULL], "nullable": True, "description": "d"},
         ),
         ({"enum": ["a"]}, {"type": "string", "enum": ["a"]}),
         (
@@ -78,13 +80,13 @@ def test_requests_point_to_requests() -> None:
         ),
         (
             {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]},
-            {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+            {"anyOf": [{"type": "string"}, {"type": "integer"}, NULL], "nullable": True},
         ),
         (
             {"type": "array", "items": {"type": "integer", "default": 1}},
             {"type": "array", "items": {"type": "integer"}},
         ),
-        ({"anyOf": [{}, {"type": "null"}]}, {}),
+        ({"anyOf": [{}, {"type": "null"}]}, {"nullable": True}),
     ],
 )
 def test_null_and_enumerations_are_said_in_the_words_of_3_0(schema: Any, expected: Any) -> None:
