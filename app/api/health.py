@@ -131,6 +131,10 @@ class Runtime(Struct, frozen=True, kw_only=True):
     packages: dict[str, str]
 
 
+#: A setting in JSON: as it is, lists as such, pairs as an object.
+SettingValue = bool | int | float | str | list[str] | dict[str, str]
+
+
 class DetailedHealth(Health, frozen=True, kw_only=True):
     """``Health`` and the inside: the state store, every worker, the settings that shape behaviour, the software.
 
@@ -139,7 +143,7 @@ class DetailedHealth(Health, frozen=True, kw_only=True):
         state: the connection to the state store.
         upstream: where requests go.
         worker_figures: what every worker last said about itself.
-        settings: every setting that is no secret, secrets as whether they are set.
+        settings: every setting; of a secret only ``set`` or ``not set``.
         runtime: software versions.
     """
 
@@ -147,7 +151,7 @@ class DetailedHealth(Health, frozen=True, kw_only=True):
     state: StoreStatus
     upstream: UpstreamHealth
     worker_figures: list[WorkerFigures]
-    settings: dict[str, str]
+    settings: dict[str, SettingValue]
     runtime: Runtime
 
 
@@ -257,21 +261,21 @@ def not_ready_because(process: ProcessFigures) -> str | None:
     return None
 
 
-def shown_settings(config: Config) -> dict[str, str]:
-    """Every setting as text; of a secret only whether it is set.
+def shown_settings(config: Config) -> dict[str, SettingValue]:
+    """Every setting in its type; of a secret only whether it is set.
 
     Args:
         config: the settings.
     """
-    shown = {}
+    shown: dict[str, SettingValue] = {}
     for field, (help_, _type, _default) in settings_of(Config).items():
         value = getattr(config, field)
         if help_.secret:
             shown[field] = "set" if value else "not set"
         elif isinstance(value, tuple):
-            shown[field] = ",".join("=".join(part) if isinstance(part, tuple) else part for part in value)
+            shown[field] = dict(value) if help_.kind == "pairs" else list(value)
         else:
-            shown[field] = _without_credentials(str(value))
+            shown[field] = _without_credentials(value) if isinstance(value, str) else value
     return shown
 
 
