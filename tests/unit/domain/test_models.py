@@ -116,7 +116,7 @@ def test_an_effort_is_found_behind_a_name_that_a_pattern_covers(name: str) -> No
 
 @pytest.mark.parametrize("name", ["gpt-5@bogus", "foo-x@bogus", "foo-x@", "claude-2.1@bogus"])
 def test_a_pattern_does_not_swallow_a_word_that_is_no_effort(name: str) -> None:
-    with pytest.raises(NotFound, match="is no effort.*none, minimal, low, medium, high, xhigh, max"):
+    with pytest.raises(NotFound, match=r"is no effort.*none, minimal, low, medium, high, xhigh, max"):
         MODELS.resolve(name, MODELS.aliases("openai", {"foo*": "opus"}))
 
 
