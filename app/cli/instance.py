@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -145,3 +146,12 @@ def running_instances(root: Path) -> Iterator[Instance]:
         instance = Instance(root, port)
         if instance.running_pid() is not None:
             yield instance
+
+
+def others(root: Path) -> str:
+    """A word about gateways on other ports, for somebody who has named the wrong one."""
+    with suppress(OSError):
+        ports = [str(instance.port) for instance in running_instances(root)]
+        if ports:
+            return f" One runs on port {', '.join(ports)}."
+    return ""

@@ -12,11 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from app.cli.errors import NOT_RUNNING
-from app.cli.instance import Instance, data_root
+from app.cli.instance import Instance, data_root, others
 from app.cli.local_http import ask
 from app.cli.options import chosen_port, port_options
 from app.cli.settings import port_of
-from app.cli.stop import others
 
 _HEALTH_TIMEOUT_S = 3.0
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import click
 
 from app.cli.errors import CommandFailed
-from app.cli.instance import Instance, data_root, running_instances
+from app.cli.instance import Instance, data_root, others
 from app.cli.options import chosen_port, port_options
 from app.cli.settings import port_of
+from app.cli.status import find_out
 
 _LIMIT_WITHOUT_FACTS_S = 300.0
 #: The master needs a little longer than its workers.
@@ -33,6 +32,11 @@ def command(bare_port: str | None, port: str | None, now: bool) -> None:
     instance = Instance(root, number)
     pid = instance.running_pid()
     if pid is None:
+        if find_out(instance, now=time.time()).running:
+            raise CommandFailed(
+                f"A gateway answers on port {number}, but {root} knows nothing of it: set CLAUDE_WRAPPER_DATA_DIR as "
+                "it was set when that one was started."
+            )
         click.echo(f"No gateway runs on port {number}.{others(root)}")
         return
     facts = instance.facts()
@@ -60,12 +64,3 @@ def _stop(instance: Instance, pid: int, *, now: bool, limit_s: float) -> None:
             click.echo(f"Requests in flight may take up to {limit_s:.0f} s; 'claude-wrapper stop --now' does not wait.")
         time.sleep(_POLL_S)
     click.echo(f"Stopped the gateway on port {instance.port} (pid {pid}).")
-
-
-def others(root: Path) -> str:
-    """A word about gateways on other ports, for somebody who has named the wrong one."""
-    with suppress(OSError):
-        ports = [str(instance.port) for instance in running_instances(root)]
-        if ports:
-            return f" One runs on port {', '.join(ports)}."
-    return ""

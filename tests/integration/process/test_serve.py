@@ -175,6 +175,13 @@ def test_status_knows_a_gateway_of_another_data_directory_by_its_answer(
     assert (status["running"], status["pid"]) == (True, None)
 
 
+def test_stop_says_when_it_cannot_stop_what_answers(gateway: RunningGateway, tmp_path: Path) -> None:
+    ran = run("stop", str(gateway.port), env={"CLAUDE_WRAPPER_DATA_DIR": str(tmp_path)})
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"claude-wrapper: A gateway answers on port {gateway.port}, but {tmp_path} ")
+    assert "CLAUDE_WRAPPER_DATA_DIR" in ran.stderr
+
+
 def test_status_of_another_port_names_the_one_that_runs(gateway: RunningGateway) -> None:
     ran = run("status", "1", env={"CLAUDE_WRAPPER_DATA_DIR": str(gateway.data_dir)})
     assert ran.returncode == 3
