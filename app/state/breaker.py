@@ -19,6 +19,8 @@ class Breaker:
     Args:
         clock: monotonic seconds.
         on_open: called each time it opens, after its state has changed.
+        on_away: called with the reason at every failure that leaves it open.
+        on_back: called each time it closes.
         failures_to_open: failures in a row that open it.
         probe_interval_s: seconds from the start of one probe to the next; the first is due at once.
     """
@@ -28,11 +30,15 @@ class Breaker:
         *,
         clock: Callable[[], float],
         on_open: Callable[[], None] = lambda: None,
+        on_away: Callable[[str], None] = lambda _: None,
+        on_back: Callable[[], None] = lambda: None,
         failures_to_open: int = FAILURES_TO_OPEN,
         probe_interval_s: float = PROBE_INTERVAL_S,
     ) -> None:
         self._clock = clock
         self._on_open = on_open
+        self._on_away = on_away
+        self._on_back = on_back
         self._failures_to_open = failures_to_open
         self._probe_interval_s = probe_interval_s
         self._next_probe_at = 0.0
@@ -44,7 +50,7 @@ class Breaker:
         self.failures = 0
         #: How often it opened since start.
         self.openings = 0
-        #: Why it last counted a failure.
+        #: Why it last counted a failure; ``None`` once the store has answered again.
         self.last_failure: str | None = None
 
     @property
@@ -62,11 +68,16 @@ class Breaker:
             self.openings += 1
             self._next_probe_at = self._clock()
             self._on_open()
+        if self.is_open:
+            self._on_away(reason)
 
     def success(self) -> None:
         """The store answered in time."""
         self.failures_in_a_row = 0
-        self.is_open = False
+        self.last_failure = None
+        if self.is_open:
+            self.is_open = False
+            self._on_back()
 
     def seconds_to_probe(self) -> float:
         """Seconds until the next probe is due; 0 when it is due now."""

@@ -16,6 +16,7 @@ from typing import Any
 from app.state.breaker import Breaker
 from app.state.connection import Argument, Command, StoreStatus
 from app.state.lane import Lane
+from app.state.outage_log import OutageLog
 from app.state.scripts import Script, ScriptCall, ScriptWords
 from app.state.urls import Address
 from app.state.wire import pack, pack_script
@@ -35,7 +36,10 @@ class MultiplexedConnection:
     """
 
     def __init__(self, address: Address, *, timeout_s: float, queue_limit: int, client_name: str) -> None:
-        self._breaker = Breaker(clock=monotonic, on_open=self._on_breaker_open)
+        outage = OutageLog(address.place, clock=monotonic)
+        self._breaker = Breaker(
+            clock=monotonic, on_open=self._on_breaker_open, on_away=outage.away, on_back=outage.back
+        )
         self._small, self._large = (
             Lane(
                 address,

@@ -42,10 +42,14 @@ class Address(Struct, frozen=True, kw_only=True):
     database: int = 0
     tls: TlsOptions | None = None
 
+    @property
+    def place(self) -> str:
+        """Where it is, without who we are: for logs."""
+        return self.unix_path or f"{self.host}:{self.port}"
+
     def __repr__(self) -> str:
         """Without the password: an address ends up in logs and in failed tests."""
-        where = self.unix_path or f"{self.host}:{self.port}"
-        return f"Address({where!r}, database={self.database}, tls={self.tls is not None})"
+        return f"Address({self.place!r}, database={self.database}, tls={self.tls is not None})"
 
 
 def scheme_of(url: str) -> str:

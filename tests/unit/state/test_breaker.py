@@ -81,3 +81,5 @@ def test_it_says_why_it_last_failed() -> None:
     breaker.failure("refused")
     breaker.failure("silent")
     assert breaker.last_failure == "silent"
+    breaker.success()
+    assert breaker.last_failure is None
