@@ -18,6 +18,9 @@ MAX_REPORT_CHARS = 4096
 #: What may stand in a reported path or value as it is; the names come from the client's body.
 _SAFE = "!#$&'()*+,/:;=?@[]~ _.-\"<>{}|^`"
 
+#: The same within a list whose items have commas between them.
+_SAFE_IN_LIST = _SAFE.replace(",", "")
+
 _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"0", "false", "no", "off"})
 
@@ -82,11 +85,11 @@ def encoded(headers: Mapping[str, str]) -> Headers:
 
 
 def _listed(items: tuple[str, ...]) -> bytes:
-    text = ", ".join(items)
+    text = ", ".join(quote(item, safe=_SAFE_IN_LIST, errors="replace") for item in items)
     if len(text) > MAX_REPORT_CHARS:
         text = text[: text.rindex(", ", 0, MAX_REPORT_CHARS) if ", " in text[:MAX_REPORT_CHARS] else MAX_REPORT_CHARS]
         text += ", ..."
-    return _one_line(text)
+    return text.encode()
 
 
 def _one_line(text: str) -> bytes:

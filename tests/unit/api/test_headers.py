@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -69,3 +70,9 @@ def test_no_name_of_a_client_can_break_the_header(names: list[str]) -> None:
 
 def test_reply_headers_are_encoded_on_one_line() -> None:
     assert encoded({"request-id": "req_1\r\nx: y"}) == [(b"request-id", b"req_1%0D%0Ax: y")]
+
+
+@pytest.mark.parametrize("names", [("a,b", "c"), ("100%2C", "é,"), (", ", ",")])
+def test_a_list_can_be_taken_apart_whatever_its_names_are(names: tuple[str, ...]) -> None:
+    ((_, listed),) = report_headers(Report(ignored=names))
+    assert tuple(unquote(name) for name in listed.decode().split(", ")) == names
