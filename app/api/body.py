@@ -22,9 +22,16 @@ async def read_body(scope: Scope, receive: Receive, *, max_bytes: int, pause_s: 
     Raises:
         BodyTooLarge: over the bound; nothing more was read.
         RequestTimeout: the client paused for too long.
-        InvalidRequest: the Content-Length is not a number.
+        InvalidRequest: the Content-Length is not a number, or the body is compressed.
         ClientDisconnected: the client left before the end.
     """
+    encoding = header(scope, b"content-encoding")
+    if encoding is not None and encoding.strip().lower() not in ("", "identity"):
+        raise InvalidRequest(
+            "Compressed request bodies are not accepted: send the body as it is, without a Content-Encoding header.",
+            param="header.content-encoding",
+            code="invalid_value",
+        )
     declared = header(scope, b"content-length")
     if declared is not None:
         if not declared.isdecimal():

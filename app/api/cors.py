@@ -23,6 +23,7 @@ EXPOSED = (
     "x-request-id",
     "request-id",
     "retry-after",
+    "retry-after-ms",
     "x-should-retry",
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",

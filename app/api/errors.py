@@ -135,8 +135,17 @@ def _invalid_parameter(error: ValidationException) -> InvalidRequest:
     extra: Any = error.extra
     first = extra[0] if isinstance(extra, list) and extra and isinstance(extra[0], dict) else {}
     param = first.get("key") or None
-    what = _sentence(str(first.get("message", ""))) or "The value is not valid."
+    what = _sentence(_EXPECTED.sub(_in_words, str(first.get("message", "")))) or "The value is not valid."
     return InvalidRequest(f"Invalid value for '{param}': {what}" if param else what, param=param, code="invalid_value")
+
+
+#: What msgspec says of a value of another type.
+_EXPECTED = re.compile(r"Expected `(\w+)(?: \| null)?`, got `\w+`")
+_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
+
+
+def _in_words(expected: re.Match[str]) -> str:
+    return f"expected {_TYPES.get(expected[1], expected[1])}"
 
 
 def _sentence(text: str) -> str:

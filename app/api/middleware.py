@@ -171,6 +171,11 @@ async def _fail(error: GatewayError, scope: Scope, receive: Receive, exchange: _
         record.error_code = record.error_code or cause_of(error)
 
 
+def _and_head(allow: bytes) -> bytes:
+    """The methods of a route as Litestar lists them in its reply to ``OPTIONS``, with the one that is answered here."""
+    return allow if b"HEAD" in allow else allow.replace(b"GET", b"GET, HEAD")
+
+
 class _Exchange:
     """One request and what has been sent of its reply."""
 
@@ -216,5 +221,8 @@ class _Exchange:
                 self.streaming = True
                 self._process.streams += 1
             # A new list: the app's may be a constant of its own.
-            message = {**message, "headers": [*message["headers"], *self._added]}
+            headers = message["headers"]
+            if self.record.method == "OPTIONS":
+                headers = [(name, _and_head(value) if name == b"allow" else value) for name, value in headers]
+            message = {**message, "headers": [*headers, *self._added]}
         await self._send(message)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Controller, get
+from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from app.api.headers import report_headers
 from app.api.operation import Parameter, operation
+from app.domain.calls import Report
 from app.domain.models import Resolution
 from app.gateway.services import Services
 from app.translate.models_list import capabilities, model_object, models_list
@@ -79,14 +81,16 @@ class ModelsController(Controller):
             description="Accepts aliases, short names and retired ids; answers the model that serves them.",
             parameters=_NAME,
             replies={200: ("The model.", "Model")},
+            reply_headers=("adjusted",),
             errors=(404,),
         ),
     )
     async def get_model(
         self, services: NamedDependency[Services], model: FromPath[str], vendor: FromPath[str] = ""
-    ) -> dict[str, Any]:
+    ) -> Response[dict[str, Any]]:
         """The model that a name means."""
-        return model_object(_resolve(services, vendor, model).facts)
+        resolution = _resolve(services, vendor, model)
+        return Response(model_object(resolution.facts), headers=_adjusted(resolution))
 
     @get(
         ["/{model:str}/capabilities", "/{vendor:str}/{model:str}/capabilities"],
@@ -97,16 +101,24 @@ class ModelsController(Controller):
             description="The table that drives the translation of requests.",
             parameters=_NAME,
             replies={200: ("The capabilities.", "ModelCapabilities")},
+            reply_headers=("adjusted",),
             errors=(404,),
         ),
     )
     async def get_capabilities(
         self, services: NamedDependency[Services], model: FromPath[str], vendor: FromPath[str] = ""
-    ) -> dict[str, Any]:
+    ) -> Response[dict[str, Any]]:
         """What the model that a name means accepts."""
-        return capabilities(_resolve(services, vendor, model).facts)
+        resolution = _resolve(services, vendor, model)
+        return Response(capabilities(resolution.facts), headers=_adjusted(resolution))
 
 
 def _resolve(services: Services, vendor: str, model: str) -> Resolution:
     name = f"{vendor}/{model}" if vendor else model
     return services.models.resolve(name, services.translation.aliases)
+
+
+def _adjusted(resolution: Resolution) -> dict[str, str]:
+    """Says of a retired id which one serves it, as a chat completion would."""
+    report = Report(adjusted=(("model", resolution.adjusted),) if resolution.adjusted is not None else ())
+    return {name.decode(): value.decode() for name, value in report_headers(report)}

@@ -98,8 +98,12 @@ def models_list(
         before_id: the page before this id.
 
     Raises:
-        InvalidRequest: the limit is not positive, or no such id.
+        InvalidRequest: the limit is not positive, no such id, or both ids.
     """
+    if after_id is not None and before_id is not None:
+        raise InvalidRequest(
+            "Send either 'after_id' or 'before_id', not both.", param="before_id", code="invalid_value"
+        )
     if limit is not None and limit < 1:
         raise InvalidRequest("Invalid 'limit': expected at least 1.", param="limit", code="invalid_value")
     rest = list(models)

@@ -74,3 +74,16 @@ async def test_a_client_that_pauses_for_too_long_is_told_so() -> None:
 async def test_a_client_that_leaves_is_not_a_request() -> None:
     with pytest.raises(ClientDisconnected):
         await read(Client(b"x", leaves=True), scope())
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "Deflate", "identity, gzip"])
+async def test_a_compressed_body_is_refused_by_the_name_of_its_header(encoding: str) -> None:
+    client = Client(b"\x1f\x8b")
+    with pytest.raises(InvalidRequest, match="Content-Encoding") as raised:
+        await read(client, scope(content_encoding=encoding))
+    assert (raised.value.code, raised.value.param) == ("invalid_value", "header.content-encoding")
+    assert client.taken == 0
+
+
+async def test_a_body_that_says_it_is_not_compressed_is_accepted() -> None:
+    assert await read(Client(b"ab"), scope(content_encoding="identity")) == b"ab"

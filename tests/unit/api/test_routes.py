@@ -76,6 +76,20 @@ async def test_a_wrong_query_parameter_is_400_with_its_name() -> None:
     assert (reply.status, reply.error["param"], reply.error["code"]) == (400, "limit", "invalid_value")
 
 
+async def test_a_query_parameter_of_another_type_is_told_in_words() -> None:
+    error = (await ask("GET", "/v1/models", query="limit=x")).error
+    assert error["message"] == "Invalid value for 'limit': expected a whole number."
+    assert error["param"] == "limit"
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"), [("/v1/models", "GET, HEAD, OPTIONS"), ("/v1/chat/completions", "OPTIONS, POST")]
+)
+async def test_options_lists_head_wherever_get_is(path: str, allow: str) -> None:
+    reply = await ask("OPTIONS", path)
+    assert (reply.status, reply.headers["allow"]) == (204, allow)
+
+
 async def test_an_odd_host_header_is_400() -> None:
     reply = await ask("GET", "/", headers={"host": "a b"})
     assert (reply.status, reply.error["type"]) == (400, "invalid_request_error")
@@ -149,6 +163,19 @@ async def test_a_page_before_an_id_ends_there() -> None:
 
 async def test_an_unknown_cursor_is_400() -> None:
     assert (await ask("GET", "/v1/models", query="after_id=nope")).error["param"] == "after_id"
+
+
+async def test_two_cursors_at_once_are_400() -> None:
+    ids = [model["id"] for model in (await ask("GET", "/v1/models")).json()["data"]]
+    reply = await ask("GET", "/v1/models", query=f"after_id={ids[0]}&before_id={ids[3]}")
+    assert (reply.status, reply.error["param"], reply.error["code"]) == (400, "before_id", "invalid_value")
+
+
+@pytest.mark.parametrize("suffix", ["", "/capabilities"])
+async def test_a_retired_id_is_reported_as_adjusted(suffix: str) -> None:
+    reply = await ask("GET", f"/v1/models/claude-2.1{suffix}")
+    assert reply.headers["x-claude-wrapper-adjusted-params"] == f"model={reply.json()['id']}"
+    assert "x-claude-wrapper-adjusted-params" not in (await ask("GET", f"/v1/models/opus{suffix}")).headers
 
 
 @pytest.mark.parametrize(
