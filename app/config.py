@@ -69,7 +69,7 @@ class Config(Struct, frozen=True, kw_only=True):
     port: Annotated[Port, Help("port to listen on; PORT is honoured too", env=("CLAUDE_WRAPPER_PORT", "PORT"))] = 8000
     workers: Annotated[int, Meta(ge=1, le=512), Help("worker processes (--production: one per core)")] = 1
     production: Annotated[bool, Help("JSON logs, one worker per core, listen on 0.0.0.0")] = False
-    debug: Annotated[bool, Help("log at debug level, with timings per step")] = False
+    debug: Annotated[bool, Help("log at debug level, and every request")] = False
     verbose: Annotated[bool, Help("log every request")] = False
     mock: Annotated[bool, Help("answer from the built-in simulator instead of Anthropic")] = False
     log_format: Annotated[Literal["auto", "text", "json"], Help("auto: json with --production, else text")] = "auto"
@@ -266,6 +266,14 @@ def _parse_size(name: str, text: str) -> int:
     if match is None or unit not in _SIZE_UNITS:
         raise SettingError(f"{name}: {text!r} is not accepted; it takes a size such as 65536, 64KiB or 32MiB.")
     return int(min(float(match.group(1)) * _SIZE_UNITS[unit], _LARGEST_SIZE))
+
+
+def size_text(size_bytes: int) -> str:
+    """A size as it may be set: ``64KiB``; in bytes where no unit fits."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size_bytes and size_bytes % factor == 0:
+            return f"{size_bytes // factor}{unit}"
+    return str(size_bytes)
 
 
 def _parse_pairs(name: str, text: str) -> tuple[tuple[str, str], ...]:

@@ -33,7 +33,7 @@ def serve_options() -> tuple[click.Parameter, ...]:
         _flag("-P", "--production", help="JSON logs, one worker per core, listen on 0.0.0.0"),
         click.Option(["-H", "--health-monitoring"], is_flag=True, help="comes with a later release"),
         _flag("-m", "--mock", help="answer from the built-in simulator: no key, no network"),
-        _flag("-d", "--debug", help="log at debug level, with timings per step"),
+        _flag("-d", "--debug", help="log at debug level, and every request"),
         _flag("--verbose", help="log every request"),
         click.Option(["--daemon"], is_flag=True, help="the same as 'start': run in the background"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextlib import suppress
@@ -23,6 +24,8 @@ from app.observability.version import VERSION
 
 if TYPE_CHECKING:
     from workers.listener import CannotListen
+
+log = logging.getLogger(__name__)
 
 #: Ends what is written to ``--announce-fd``; its end of file would not do, because the workers hold it open, too.
 END_OF_ANNOUNCEMENT = b"\0"
@@ -84,6 +87,8 @@ def run_in_foreground(config: Config, announce_fd: int | None = None, *, new_key
     listener = _listen(config, root)
     config = msgspec.structs.replace(config, port=listener.getsockname()[1])
     instance = _claim(Instance(root, config.port))
+    # In the background standard output is the log, too.
+    say = _log if announce_fd is not None and config.log_format == "json" else _print
     companions = Companions()
     simulator = None
     try:
@@ -106,13 +111,16 @@ def run_in_foreground(config: Config, announce_fd: int | None = None, *, new_key
 
         def on_ready() -> None:
             if simulator is not None and not simulator.is_answering():
-                _say("The simulator does not answer; requests will fail until it does.", None)
+                say("The simulator does not answer; requests will fail until it does.")
             with suppress(OSError):
                 instance.tell(_facts(config, state.words))
-            _say(ready_block(config, state=state.words, new_key=new_key), announce_fd)
+            block = ready_block(config, state=state.words, new_key=new_key)
+            say(block)
+            if announce_fd is not None:
+                _announce(block, announce_fd)
 
         def on_stopping() -> None:
-            _say("\nStopping: requests in flight may finish. Ctrl-C again stops at once.", None)
+            say("\nStopping: requests in flight may finish. Ctrl-C again stops at once.")
 
         status: int = run_gateway(running, listener, companions=companions, on_ready=on_ready, on_stopping=on_stopping)
     except CannotListen as exc:
@@ -120,7 +128,7 @@ def run_in_foreground(config: Config, announce_fd: int | None = None, *, new_key
     finally:
         companions.stop()
         instance.release()
-    _say("Stopped." if status == 0 else "The gateway could not go on; the lines above say why.", None)
+    say("Stopped." if status == 0 else "The gateway could not go on; the lines above say why.")
     return 0 if status == 0 else FAILED
 
 
@@ -161,14 +169,22 @@ def _facts(config: Config, state: str) -> InstanceFacts:
     )
 
 
-def _say(text: str, announce_fd: int | None) -> None:
+def _print(text: str) -> None:
     """To the user; nobody reading any more is no reason to stop."""
     with suppress(OSError):
         click.echo(text)
-    if announce_fd is not None:
-        with suppress(OSError):
-            os.write(announce_fd, text.encode() + END_OF_ANNOUNCEMENT)
-            os.close(announce_fd)
+
+
+def _log(text: str) -> None:
+    """To a log of JSON lines, in which nothing else may stand."""
+    log.info("%s", text.strip())
+
+
+def _announce(text: str, announce_fd: int) -> None:
+    """To the command that has started us."""
+    with suppress(OSError):
+        os.write(announce_fd, text.encode() + END_OF_ANNOUNCEMENT)
+        os.close(announce_fd)
 
 
 command = click.Command(

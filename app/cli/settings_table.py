@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from app.cli.options import SETTINGS, chosen_port, serve_options
 from app.cli.settings import check_settings, load_settings
-from app.config import Config, env_names, settings_of
+from app.config import Config, env_names, settings_of, size_text
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -61,7 +61,11 @@ def masked(value: str) -> str:
 
 
 def _lines(rows: list[Row]) -> list[str]:
-    shown = [(row.variable, _text(row.value), row.source, row.help) for row in rows]
+    sizes = {field for field, (help_, _, _) in settings_of(Config).items() if help_.kind == "size"}
+    shown = [
+        (row.variable, size_text(row.value) if row.name in sizes else _text(row.value), row.source, row.help)
+        for row in rows
+    ]
     widths = [max(len(line[column]) for line in [("VARIABLE", "VALUE", "FROM", ""), *shown]) for column in range(3)]
     table = [("VARIABLE", "VALUE", "FROM", "MEANING"), *shown]
     return [

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import msgspec
 
-from app.cli.again import own_command
+from app.cli.again import as_called, own_command
 from app.cli.announce import KEY_PLACEHOLDER
 from app.cli.errors import INTERRUPTED, CommandFailed
 from app.cli.instance import Instance, data_root
@@ -79,7 +79,7 @@ def start_in_background(config: Config, given: dict[str, Any], *, new_key: str =
     if announcement is None:
         raise CommandFailed(_what_went_wrong(instance.log_path, log_begins_at, process))
     click.echo(announcement.replace(KEY_PLACEHOLDER, new_key) if new_key else announcement)
-    click.echo(f"\n  pid {process.pid}, log {instance.log_path}\n  stop it: claude-wrapper stop {config.port}")
+    click.echo(f"\n  pid {process.pid}, log {instance.log_path}\n  stop it: {as_called('stop', str(config.port))}")
     return 0
 
 

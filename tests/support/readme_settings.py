@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from app.config import Config, Help, accepts, env_names, settings_of
+from app.config import Config, Help, accepts, env_names, settings_of, size_text
 from workers.simulator.settings import SimulatorSettings
 
 README = Path(__file__).parents[2] / "README.md"
@@ -53,17 +53,10 @@ def _shown(default: Any, help_: Help) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if help_.kind == "size":
-        return f"`{_size(default)}`"
+        return f"`{size_text(default)}`"
     if isinstance(default, tuple):
         return f"`{','.join(map(str, default))}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
-
-
-def _size(size_bytes: int) -> str:
-    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
-        if size_bytes % factor == 0:
-            return f"{size_bytes // factor}{unit}"
-    return str(size_bytes)
 
 
 def main(arguments: Iterable[str]) -> None:

@@ -33,3 +33,13 @@ def test_json_has_typed_values(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["workers"]["value"] == 3
     assert rows["strict"]["value"] is False
     assert rows["port"]["variable"] == "CLAUDE_WRAPPER_PORT"
+
+
+def test_sizes_are_shown_as_they_can_be_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLAUDE_WRAPPER_MAX_HEADER_BYTES", "5000")
+    command_line(["config"])
+    values = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    assert values["CLAUDE_WRAPPER_MAX_BODY_BYTES"] == "32MiB"
+    assert values["CLAUDE_WRAPPER_MAX_HEADER_BYTES"] == "5000"
