@@ -27,8 +27,8 @@ _COLOURS = {Outcome.OK: "green", Outcome.FAIL: "red", Outcome.SKIP: "yellow"}
 def doctor(bare_port: str | None, as_json: bool, **given: Any) -> int:
     """Check Python, packages, Anthropic, Redis, the port and a running gateway; exit status 1 when a check fails.
 
-    Takes the options of 'serve', so that what is checked is what would run. Costs one request of a few tokens when a
-    gateway runs and is not a mock.
+    Takes the options of 'serve', so that what is checked is what would run, or what runs on that port. Costs one
+    request of a few tokens when a gateway runs and is not a mock.
     """
     flags = {name: given[name] for name in SETTINGS} | {"port": chosen_port(bare_port, given["port"])}
     findings = []
@@ -55,8 +55,15 @@ def _examine(flags: dict[str, Any]) -> Iterator[Finding]:
         return
     yield Finding.ok("settings", "all accepted")
     instance = Instance(data_root(config.data_dir, os.environ), config.port)
-    yield check_credential(config)
-    yield from check_upstream(config, os.environ)
+    running = instance.facts() if instance.running_pid() is not None else None
+    if running is not None and running.mock:
+        for name in ("credential", "upstream"):
+            yield Finding.skip(name, "the running gateway answers from the simulator")
+    else:
+        if running is not None:
+            config = msgspec.structs.replace(config, mock=False)
+        yield check_credential(config)
+        yield from check_upstream(config, os.environ)
     yield from check_store(config, instance, os.environ)
     yield check_port(config, instance)
     yield check_gateway(config, instance)

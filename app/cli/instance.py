@@ -28,6 +28,7 @@ class InstanceFacts(Struct, frozen=True, kw_only=True):
         stop_limit_s: it needs no longer than this to stop.
         mode: where answers come from, in words.
         state: where state is kept, in words.
+        mock: whether answers come from the simulator.
     """
 
     pid: int
@@ -38,6 +39,7 @@ class InstanceFacts(Struct, frozen=True, kw_only=True):
     stop_limit_s: float
     mode: str
     state: str
+    mock: bool = False
 
 
 def data_root(data_dir: str, environ: Mapping[str, str]) -> Path:

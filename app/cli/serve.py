@@ -166,6 +166,7 @@ def _facts(config: Config, state: str) -> InstanceFacts:
         stop_limit_s=config.drain_delay_s + config.graceful_timeout_s,
         mode=mode_in_words(config),
         state=state,
+        mock=config.mock,
     )
 
 

@@ -188,9 +188,10 @@ def test_status_of_another_port_names_the_one_that_runs(gateway: RunningGateway)
     assert ran.stdout == f"No gateway runs on port 1. One runs on port {gateway.port}.\n"
 
 
-def test_doctor_finds_nothing_wrong_with_a_running_mock(gateway: RunningGateway) -> None:
+@pytest.mark.parametrize("flags", [["--mock"], []])
+def test_doctor_finds_nothing_wrong_with_a_running_mock(gateway: RunningGateway, flags: list[str]) -> None:
     env = {"CLAUDE_WRAPPER_DATA_DIR": str(gateway.data_dir)}
-    ran = run("doctor", "--mock", "--json", str(gateway.port), env=env)
+    ran = run("doctor", *flags, "--json", str(gateway.port), env=env)
     findings = {finding["name"]: finding for finding in json.loads(ran.stdout)}
     assert ran.returncode == 0, ran.stdout
     assert {name for name, finding in findings.items() if finding["outcome"] == "ok"} >= {
@@ -203,6 +204,17 @@ def test_doctor_finds_nothing_wrong_with_a_running_mock(gateway: RunningGateway)
         "gateway",
     }
     assert "answered in" in findings["gateway"]["detail"]
+    for name in ("credential", "upstream"):
+        assert (findings[name]["outcome"], "simulator" in findings[name]["detail"]) == ("skip", True)
+
+
+def test_doctor_checks_what_a_running_gateway_uses_and_not_what_was_typed() -> None:
+    settings = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:1", "CLAUDE_WRAPPER_REDIS_URL": "memory://"}
+    with running_gateway(env=settings) as gateway:
+        env = settings | {"CLAUDE_WRAPPER_DATA_DIR": str(gateway.data_dir)}
+        ran = run("doctor", "--mock", "--json", str(gateway.port), env=env)
+    findings = {finding["name"]: finding for finding in json.loads(ran.stdout)}
+    assert (findings["credential"]["outcome"], findings["upstream tcp"]["outcome"]) == ("fail", "fail")
 
 
 def test_everything_is_gone_when_the_master_is_killed() -> None:
