@@ -33,9 +33,10 @@ _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 LAST_REQUEST_WAIT_S = 0.5
 
 #: A client that is told ``connection: close`` while it still sends has this long, and this much, to notice. To close at
-#: once would reset the connection, and the reply would be lost with it (RFC 9112 section 9.6).
-LINGER_S = 30.0
-LINGER_BYTES = 512 * 1024**2
+#: once would reset the connection, and the reply would be lost with it (RFC 9112 section 9.6). OpenAI's client reads
+#: only when it has sent everything: with much less it sees no 413 but a broken connection, and sends it all again.
+LINGER_S = 10.0
+LINGER_BYTES = 64 * 1024**2
 
 #: As ``LINGER_S``, for a client that does not speak HTTP or takes too long for its headers.
 REFUSED_LINGER_S = 1.0

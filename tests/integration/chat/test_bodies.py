@@ -38,8 +38,8 @@ async def test_body_over_the_limit_is_refused_before_it_is_sent():
 async def test_client_that_sends_it_all_the_same_reads_the_reply():
     async with gateway_here(NOBODY) as gateway:
         wire = await gateway.wire()
-        wire.send(POST + b"content-length: 104857600\r\n\r\n")
-        for _ in range(100):
+        wire.send(POST + b"content-length: 50331648\r\n\r\n")
+        for _ in range(48):
             wire.send(b"x" * 2**20)
             await wire.writer.drain()
         assert_too_large(await wire.reply())
@@ -52,8 +52,8 @@ async def test_client_that_keeps_no_connection_reads_the_reply_too(version):
     async with gateway_here(NOBODY) as gateway:
         wire = await gateway.wire()
         head = f"POST /v1/chat/completions HTTP/{version}\r\nhost: a\r\nconnection: close\r\n"
-        wire.send(head.encode() + b"content-length: 104857600\r\n\r\n")
-        for _ in range(100):
+        wire.send(head.encode() + b"content-length: 50331648\r\n\r\n")
+        for _ in range(48):
             wire.send(b"x" * 2**20)
             await wire.writer.drain()
             await asyncio.sleep(0)
@@ -67,7 +67,7 @@ async def test_official_client_sees_the_refusal_of_a_large_body():
     ):
         with pytest.raises(openai.APIStatusError) as caught:
             await client.chat.completions.create(
-                model="claude-opus-5-5", messages=[{"role": "user", "content": "x" * (3 * LIMIT)}]
+                model="claude-opus-5-5", messages=[{"role": "user", "content": "x" * (LIMIT * 3 // 2)}]
             )
         assert (caught.value.status_code, caught.value.code) == (413, "request_too_large")
         with pytest.raises(openai.NotFoundError):  # and goes on with a new connection
@@ -83,8 +83,7 @@ async def test_chunked_body_over_the_limit_is_refused_while_it_is_sent():
         assert_too_large(await wire.reply())
 
 
-async def test_endless_body_is_read_for_a_bounded_amount(monkeypatch):
-    monkeypatch.setattr("workers.http_protocol.LINGER_BYTES", 4 * 2**20)
+async def test_endless_body_is_read_for_a_bounded_amount():
     async with gateway_here(NOBODY, max_body_bytes=2**20) as gateway:
         wire = await gateway.wire()
         wire.send(POST + b"transfer-encoding: chunked\r\n\r\n")
@@ -94,7 +93,7 @@ async def test_endless_body_is_read_for_a_bounded_amount(monkeypatch):
                 wire.send(b"10000\r\n" + b"x" * 2**16 + b"\r\n")
                 await wire.writer.drain()
                 sent += 2**16
-    assert sent < 100 * 2**20
+    assert sent < 80 * 2**20  # what the kernel buffers comes on top
 
 
 async def test_endless_body_is_read_for_a_bounded_time(monkeypatch):
