@@ -46,6 +46,10 @@ REFUSED_LINGER_S = 1.0
 MAX_PIPELINED = 16
 
 
+#: Bytes on the wire for one byte of a body: chunks of one byte take six, some clients pad the size with zeros.
+_FRAMED_BYTES = 12
+
+
 class ConnectionLimits(Struct, frozen=True, kw_only=True):
     """Bounds of one client connection.
 
@@ -87,6 +91,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         """Bytes of the chunks after the first one that carried these headers."""
         self._chunk_bytes = 0
+        self._framing_bytes = 0
+        """Bytes behind the headers that are no body (chunk sizes, trailers), less a share for the body."""
         self._too_large = False
         self._refused = False
         """Nothing more is understood of what this client sends; the last reply is on its way."""
@@ -132,6 +138,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._chunk_bytes = len(data)
         if self._in_headers:
             self._header_bytes += self._chunk_bytes
+        elif self._is_busy():
+            self._framing_bytes += self._chunk_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -141,6 +149,8 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             if self._in_headers and self._header_bytes > self._limits.max_header_bytes:
                 self._refuse(_HEADERS_TOO_LARGE)
+            elif self._is_busy() and self.cycle.more_body and self._framing_bytes > self._limits.max_header_bytes:
+                self._refuse_malformed()
         if not self._is_busy() and self.timeout_keep_alive_task is None:
             self._await_headers()
 
@@ -167,6 +177,17 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_headers = True
         self._header_bytes = 0
+        self._framing_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; what comes behind the body (a trailer) is not kept: nobody reads it, and it has no end."""
+        if self._in_headers:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body. A client may frame every byte of it as a chunk of its own, which takes six."""
+        self._framing_bytes -= _FRAMED_BYTES * len(body)
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """The headers are complete: the application is started, unless they are too large."""

@@ -39,6 +39,37 @@ class TransformedSchema(Struct, frozen=True):
     union_count: int
 
 
+#: Keywords that speak of one type only (JSON Schema 2020-12, validation and applicator vocabularies).
+_KEYWORDS: Final = {
+    "object": (
+        "properties",
+        "required",
+        "additionalProperties",
+        "patternProperties",
+        "propertyNames",
+        "minProperties",
+        "maxProperties",
+        "dependentRequired",
+        "dependentSchemas",
+        "unevaluatedProperties",
+    ),
+    "array": (
+        "items",
+        "prefixItems",
+        "contains",
+        "minContains",
+        "maxContains",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "unevaluatedItems",
+    ),
+    "string": ("minLength", "maxLength", "pattern", "format"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
+_FAMILY: Final = {"integer": "number"}
+
+
 def transform(schema: bytes) -> TransformedSchema:
     """Transforms a schema given as JSON.
 
@@ -121,11 +152,23 @@ def _move_literals(rest: dict[str, Any], strict: dict[str, Any]) -> None:
 
 def _split_types(types: list[Any], rest: dict[str, Any], strict: dict[str, Any]) -> dict[str, Any]:
     """``"type": ["string", "null"]``: one variant per type; ``null`` has no other keywords."""
-    if not types:
-        raise ValueError("a schema has an empty list of types")
+    names = [type_ for type_ in types if isinstance(type_, str)]
+    if not types or len(set(names)) < len(types):
+        raise ValueError("a list of types is not empty and names each type once")
     shared = {key: rest.pop(key) for key in ("description", "title") if rest.get(key) is not None}
-    nodes = [{"type": type_} if type_ == "null" else {**rest, "type": type_} for type_ in types]
+    nodes = [{**_keywords_for(name, rest), "type": name} for name in names]
     return strict | {"anyOf": [transform_schema(node) for node in nodes]} | shared
+
+
+def _keywords_for(type_: str, rest: dict[str, Any]) -> dict[str, Any]:
+    """The keywords that say something about values of a type: the others do not apply to them.
+
+    This also keeps the work in bounds: a subtree goes into one variant only.
+    """
+    if type_ == "null":
+        return {}
+    foreign = {key for name, keys in _KEYWORDS.items() if name != _FAMILY.get(type_, type_) for key in keys}
+    return {key: value for key, value in rest.items() if key not in foreign}
 
 
 def _move_object(rest: dict[str, Any], strict: dict[str, Any]) -> None:

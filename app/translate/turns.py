@@ -82,7 +82,7 @@ class TurnTranslator:
         self._waiting: list[anthropic.TextBlock] = []
         self._open: dict[str, _OpenCall] = {}
         self._open_index = 0
-        self._used_ids: set[str] = set()
+        self._used_ids: dict[str, int] = {}
         self._started = False
         self._emptied_index = -1
         self._thinking: list[tuple[anthropic.Message, str]] = []
@@ -203,11 +203,12 @@ class TurnTranslator:
 
     def _fresh_id(self, id_: str) -> str:
         """An id that no earlier call has: Anthropic wants them unique in a conversation, OpenAI in a message only."""
-        fresh, number = id_, 1
+        fresh, number = id_, self._used_ids.get(id_, 0)
         while fresh in self._used_ids:
             number += 1
             fresh = f"{id_}_{number}"
-        self._used_ids.add(fresh)
+        self._used_ids[id_] = max(number, 1)  # where to go on, so that a thousand calls of one id take a thousand steps
+        self._used_ids.setdefault(fresh, 1)
         return fresh
 
     def _arguments(self, text: str, index: int, where: str) -> Raw | dict[str, Any]:

@@ -285,3 +285,21 @@ def test_replies_carry_a_date_and_do_not_name_the_server(gateway: PlainGateway) 
 
 def test_nothing_of_this_has_cost_a_worker(gateway: PlainGateway, first_worker: psutil.Process) -> None:
     assert gateway.process.children() == [first_worker]
+
+
+CHUNKED = b"POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def test_trailers_without_an_end_are_refused(gateway: PlainGateway) -> None:
+    with RawConnection(gateway.port) as connection:
+        connection.send(CHUNKED + b"2\r\nhi\r\n0\r\n")
+        for _ in range(64):
+            connection.send(b"x: " + b"y" * 125 + b"\r\n")
+        assert_openai_error(connection.read_reply(), 400, "malformed_request")
+
+
+def test_a_body_in_chunks_of_one_byte_is_taken(gateway: PlainGateway) -> None:
+    with RawConnection(gateway.port) as connection:
+        connection.send(CHUNKED + b"1\r\nx\r\n" * 5000 + b"0\r\nx-checksum: 1\r\n\r\n")
+        status, _, _ = connection.read_reply()
+        assert status == 200

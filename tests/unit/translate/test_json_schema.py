@@ -155,3 +155,24 @@ def test_a_long_schema_is_transformed_too() -> None:
 def test_a_schema_nested_too_deeply_is_refused() -> None:
     with pytest.raises(ValueError, match="deeply"):
         transform(b'{"type":"array","items":' * 900 + b'{"type":"null"}' + b"}" * 900)
+
+
+def test_a_list_that_names_a_type_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="once"):
+        transform_schema({"type": ["object", "object"]})
+
+
+def test_each_type_of_a_list_keeps_the_keywords_that_speak_of_it() -> None:
+    schema = {"type": ["object", "integer", "null"], "properties": {"a": {"type": "string"}}, "minimum": 3}
+    whole, number, nothing = transform_schema(schema)["anyOf"]
+    assert whole["properties"] == {"a": {"type": "string"}}
+    assert "minimum" not in str(whole)
+    assert number == {"type": "integer", "description": "{minimum: 3}"}
+    assert nothing == {"type": "null"}
+
+
+def test_nested_lists_of_types_do_not_multiply() -> None:
+    schema: dict[str, object] = {"type": "string"}
+    for _ in range(60):
+        schema = {"type": ["object", "array", "string"], "properties": {"a": schema}}
+    assert len(msgspec.json.encode(transform_schema(schema))) < 20_000
