@@ -193,3 +193,9 @@ def test_the_upstream_id_is_passed_on() -> None:
 def test_our_word_on_retries_wins_where_the_table_has_one() -> None:
     assert meaning_of(upstream(402, headers={"x-should-retry": "true"})).headers == NO_RETRY
     assert meaning_of(upstream(400, headers={"x-should-retry": "false"})).headers == NO_RETRY
+
+
+def test_an_upstream_reply_that_is_none_still_has_its_request_id() -> None:
+    error = BadUpstreamReply("Nonsense.")
+    error.request_id = "req_up"
+    assert meaning_of(error).headers["request-id"] == "req_up"
