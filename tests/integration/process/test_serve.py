@@ -363,7 +363,7 @@ def assert_serves_and_stops(command: list[str], directory: Path, data_dir: Path,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False,
         )  # fmt: skip
         assert background.returncode == 0, background.stderr
-        other = re.search(r"stop it: claude-wrapper stop (\d+)", background.stdout)
+        other = re.search(r"stop it: .*claude-wrapper'? stop (\d+)", background.stdout)
         assert other is not None
         for one in (port, other[1]):
             subprocess.run([*command, "stop", one], cwd=directory, env=clean_environment(env), check=True, timeout=60)
