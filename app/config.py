@@ -57,6 +57,10 @@ Positive = Annotated[int, Meta(ge=1)]
 Size = Annotated[int, Meta(ge=1024, le=1024**4)]
 #: As browsers send it, or a pattern of it.
 Origin = Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\sA-Z?#@]+)$")]
+#: Of requests or tokens; the scripts count exactly up to this.
+Limit = Annotated[int, Meta(ge=0, le=100_000_000)]
+#: US dollars, up to a million.
+Dollars = Annotated[float, Meta(ge=0, le=1_000_000, description="US dollars")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds")]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86400, description="a number of seconds")]
 
@@ -106,9 +110,65 @@ class Config(Struct, frozen=True, kw_only=True):
 
     # Protection
     api_key: Annotated[str, Help("a static API key that clients must present; empty: unprotected", secret=True)] = ""
+    admin_key: Annotated[str, Help("the key of /admin routes, apart from every client's key", secret=True)] = ""
+    require_key: Annotated[
+        Literal["auto", "yes", "no"],
+        Help("whether clients need a key; auto: as soon as a key, admin key, keys file or JWT is configured"),
+    ] = "auto"
+    keys_file: Annotated[str, Help("TOML or YAML file with API keys and tenants, re-read when it changes")] = ""
+    byok: Annotated[bool, Help("let a client's own Anthropic key (sk-ant-...) through, at its own cost")] = False
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="addresses or networks such as 10.0.0.0/8, with commas between them"),
+        Help("proxies whose X-Forwarded-For is believed", kind="list"),
+    ] = ()
+    guesses_per_minute: Annotated[Positive, Help("wrong keys a client address may try a minute before it gets 429")] = (
+        20
+    )
+    jwt_secret: Annotated[str, Help("secret of HS256 tokens; accepts JWT bearers", secret=True)] = ""
+    jwt_public_key: Annotated[str, Help("PEM file of the public key of RS256 or ES256 tokens")] = ""
+    jwt_jwks_url: Annotated[str, Help("URL of the JWKS that signs RS256 or ES256 tokens")] = ""
+    jwt_algorithms: Annotated[
+        tuple[Literal["HS256", "RS256", "ES256"], ...],
+        Meta(description="names among HS256, RS256, ES256, with commas between them"),
+        Help("accepted algorithms; empty: those that the configured keys can have", kind="list"),
+    ] = ()
+    jwt_issuer: Annotated[str, Help("required iss of a token; empty: any")] = ""
+    jwt_audience: Annotated[str, Help("required aud of a token; empty: tokens must have none")] = ""
+    jwt_leeway_s: Annotated[SecondsOrZero, Help("clocks may differ this much from the issuer's")] = 10.0
+    jwt_tenant_claim: Annotated[str, Help("claim that names the tenant; a token without it belongs to tenant jwt")] = (
+        "tenant"
+    )
+    jwt_scope_claim: Annotated[str, Help("claim with the scopes, a list or words; without it: inference, sessions")] = (
+        "scope"
+    )
+    jwt_limits_claim: Annotated[str, Help("claim with limits of the subject, an object as in the keys file")] = "limits"
     secret: Annotated[
         str, Help("salt of the pseudonyms sent upstream; empty: made once and kept in Redis", secret=True)
     ] = ""
+
+    # Limits; 0 is none. What a key, or a tenant of the keys file, sets itself wins.
+    default_rpm: Annotated[Limit, Help("requests a minute of a key that sets none")] = 0
+    default_input_tpm: Annotated[Limit, Help("input tokens a minute of a key that sets none")] = 0
+    default_output_tpm: Annotated[Limit, Help("output tokens a minute of a key that sets none")] = 0
+    default_concurrency: Annotated[Limit, Help("requests in flight of a key that sets none")] = 0
+    default_budget_day: Annotated[Dollars, Help("USD a day (UTC) of a key that sets none")] = 0.0
+    default_budget_month: Annotated[Dollars, Help("USD a month (UTC) of a key that sets none")] = 0.0
+    default_budget_total: Annotated[Dollars, Help("USD in all of a key that sets none")] = 0.0
+    tenant_rpm: Annotated[Limit, Help("requests a minute of a tenant that sets none")] = 0
+    tenant_input_tpm: Annotated[Limit, Help("input tokens a minute of a tenant that sets none")] = 0
+    tenant_output_tpm: Annotated[Limit, Help("output tokens a minute of a tenant that sets none")] = 0
+    tenant_concurrency: Annotated[Limit, Help("requests in flight of a tenant that sets none")] = 0
+    tenant_budget_day: Annotated[Dollars, Help("USD a day (UTC) of a tenant that sets none")] = 0.0
+    tenant_budget_month: Annotated[Dollars, Help("USD a month (UTC) of a tenant that sets none")] = 0.0
+    tenant_budget_total: Annotated[Dollars, Help("USD in all of a tenant that sets none")] = 0.0
+    outage_policy: Annotated[
+        Literal["fail_open", "fail_closed"],
+        Help("while Redis is away, of a key that sets none: a local share of its limits, or 503"),
+    ] = "fail_open"
+    outage_workers: Annotated[
+        int, Meta(ge=0, le=100_000), Help("workers that share a limit while Redis is away; 0: as many as last seen")
+    ] = 0
 
     # Shared state
     redis_url: Annotated[
@@ -179,7 +239,7 @@ class Config(Struct, frozen=True, kw_only=True):
 
 
 #: Settings and flags of DESIGN.md that this release does not have yet: naming one is refused, never ignored.
-NOT_BUILT_YET = frozenset({"MAX_SESSIONS", "SESSION_TTL", "CLEANUP_INTERVAL", "CACHE", "TRUSTED_PROXIES"})
+NOT_BUILT_YET = frozenset({"MAX_SESSIONS", "SESSION_TTL", "CLEANUP_INTERVAL", "CACHE"})
 
 
 class Resolved(Struct, frozen=True):

@@ -5,7 +5,9 @@
     |   |-- InvalidRequest           a field is wrong; ``param`` names it
     |   |-- BodyTooLarge             the body is over the configured limit
     |   |-- RequestTimeout           the client did not finish sending its body in time
-    |   |-- Unauthenticated          the gateway's own key is missing or wrong
+    |   |-- Unauthenticated          the key is missing, wrong, expired or revoked
+    |   |-- PermissionDenied         the key is good, and may not do this
+    |   |-- RateLimited              a rate limit, the concurrency or a budget of the caller is used up
     |   |-- NotFound                 no such route, model or object
     |   `-- MethodNotAllowed         the route exists, the method does not
     |-- CapacityError                the gateway cannot take the request now
@@ -80,9 +82,43 @@ class RequestTimeout(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """The gateway's own API key is missing or wrong."""
+    """The API key is missing, wrong, expired or revoked."""
 
     default_code = "invalid_api_key"
+
+
+class PermissionDenied(RequestError):
+    """The key is good, and may not do this: a scope or a model that it does not have."""
+
+    default_code = "permission_denied"
+
+
+class RateLimited(RequestError):
+    """A limit of the caller is used up; nothing was taken.
+
+    Args:
+        message: names the limit and its number.
+        limit: which one, such as ``requests_per_minute`` or ``budget_day``.
+        spent: money is what is missing, and a retry within minutes will not help.
+        retry_after_s: when it frees up; ``None`` for a budget that never does.
+        headers: the numbers, as ``x-ratelimit-*``.
+    """
+
+    default_code = "rate_limit_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str,
+        spent: bool = False,
+        retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, code="insufficient_quota" if spent else None, retry_after_s=retry_after_s)
+        self.limit = limit
+        self.spent = spent
+        self.headers: Mapping[str, str] = headers or {}
 
 
 class NotFound(RequestError):

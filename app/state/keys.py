@@ -11,9 +11,27 @@ Source: DESIGN.md section 3.
 | ``cw:{_}:workers:v1`` | sorted set: worker id -> Unix second of expiry | 15 s | ``figures.publish`` |
 | ``cw:{_}:secret:v1`` | 32 random bytes | 400 days after the last start | ``secret.shared_secret`` |
 | ``cw:{_}:probe:v1`` | ``1`` | 60 s | ``lane``: is the store writable? |
+| ``cw:{<tag>}:key:v1:<key id>`` | hash: an API key | none | ``api_keys`` |
+| ``cw:{_}:keys:v1`` | hash: key id -> tenant, the index of API keys | none | ``api_keys`` |
+| ``cw:{_}:revoked:v1`` | sorted set: ``<tag> <key id>`` -> Unix microsecond | 1 h | ``api_keys``, at each change of a key |
+| ``cw:{_}:audit:v1`` | stream: who changed which key, when; the last 10,000 | 400 days | ``api_keys`` |
+| ``cw:{_}:guesses:v1:<address>`` | wrong keys tried from a client address this minute | 60 s | ``guesses`` |
+| ``cw:{<tag>}:rates:v1:<key id>`` | balances of the token buckets of a key | 48 h | ``limits`` |
+| ``cw:{<tag>}:rates:v1:*`` | the same of the tenant | 48 h | ``limits`` |
+| ``cw:{<tag>}:spend:v1:<key id>`` | nano-dollars spent and reserved by a key | 400 days | ``limits`` |
+| ``cw:{<tag>}:spend:v1:*`` | the same of the tenant | 400 days | ``limits`` |
+| ``cw:{<tag>}:live:v1:<key id>`` | sorted set: request id -> Unix microsecond at which its lease ends | 48 h | ``limits`` |
+| ``cw:{<tag>}:live:v1:*`` | the same of the tenant | 48 h | ``limits`` |
+| ``cw:{<tag>}:lease:v1:<request id>`` | what a request has reserved; once settled, that it was | 48 h; 10 min | ``limits`` |
+| ``cw:{<tag>}:mean:v1`` | hash: model -> running mean of output tokens | 48 h | ``limits`` |
+| ``cw:{<tag>}:usage:v1:<key id>:<day>`` | hash: ``<model> <class>`` -> tokens, requests, nano-dollars | 40 days | ``limits`` |
+
+Channel ``cw:{_}:push:v1``: what all workers have to hear at once.
 """
 
 from __future__ import annotations
+
+import re
 
 #: A worker that has not published for this long is gone: three missed turns of 5 s.
 WORKER_TTL_S = 15
@@ -21,6 +39,30 @@ WORKER_TTL_S = 15
 SECRET_TTL_S = 400 * 86_400
 #: Only has to be written, nobody reads it.
 PROBE_TTL_S = 60
+
+#: State that must outlive every cache entry (``volatile-ttl`` evicts by the time left); its true expiry is inside it.
+STATE_TTL_S = 48 * 3600
+#: Spend counts for a month or for good; a key that was not used for this long starts its total anew.
+SPEND_TTL_S = 400 * 86_400
+#: A settlement that is repeated finds that it was made, for this long.
+SETTLED_TTL_S = 600
+#: Days of usage that can be asked for, and some.
+USAGE_TTL_S = 40 * 86_400
+#: Longer than any worker believes in a key that it has in memory.
+REVOKED_TTL_S = 3600
+AUDIT_TTL_S = 400 * 86_400
+GUESSES_TTL_S = 60
+
+KEY_INDEX = "cw:{_}:keys:v1"
+REVOKED = "cw:{_}:revoked:v1"
+AUDIT = "cw:{_}:audit:v1"
+PUSH_CHANNEL = "cw:{_}:push:v1"
+
+#: Beginnings of the names of keys that live for ever; every other key has a time to live.
+PERMANENT = (re.compile(r"cw:\{[a-z2-7]+\}:key:v1:"), re.compile(r"cw:\{_\}:keys:v1$"))
+
+#: In place of a key id: the tenant itself.
+TENANT = "*"
 
 WORKERS = "cw:{_}:workers:v1"
 SECRET = "cw:{_}:secret:v1"  # noqa: S105 - the name of a key, not a secret
@@ -30,3 +72,43 @@ PROBE = "cw:{_}:probe:v1"
 def worker(worker_id: str) -> str:
     """Figures of one worker, for ``WORKER_TTL_S``."""
     return f"cw:{{_}}:worker:v1:{worker_id}"
+
+
+def api_key(tag: str, key_id: str) -> str:
+    """An API key; lives for ever."""
+    return f"cw:{{{tag}}}:key:v1:{key_id}"
+
+
+def guesses(address: str) -> str:
+    """Wrong keys tried from a client address, for ``GUESSES_TTL_S``."""
+    return f"cw:{{_}}:guesses:v1:{address}"
+
+
+def rates(tag: str, scope: str) -> str:
+    """Token buckets of a key, or of the tenant (``TENANT``), for ``STATE_TTL_S``."""
+    return f"cw:{{{tag}}}:rates:v1:{scope}"
+
+
+def spend(tag: str, scope: str) -> str:
+    """Money spent and reserved by a key or the tenant, for ``SPEND_TTL_S``."""
+    return f"cw:{{{tag}}}:spend:v1:{scope}"
+
+
+def live(tag: str, scope: str) -> str:
+    """Leases of a key or the tenant, for ``STATE_TTL_S``."""
+    return f"cw:{{{tag}}}:live:v1:{scope}"
+
+
+def lease(tag: str, request_id: str) -> str:
+    """The lease of a request, for ``STATE_TTL_S``; for ``SETTLED_TTL_S`` once it is settled."""
+    return f"cw:{{{tag}}}:lease:v1:{request_id}"
+
+
+def means(tag: str) -> str:
+    """Running means of output tokens by model, for ``STATE_TTL_S``."""
+    return f"cw:{{{tag}}}:mean:v1"
+
+
+def usage(tag: str, scope: str) -> str:
+    """Beginning of the names of a key's usage by day (days since 1970), each for ``USAGE_TTL_S``."""
+    return f"cw:{{{tag}}}:usage:v1:{scope}:"
