@@ -13,18 +13,18 @@ Source: DESIGN.md section 3.
 | ``cw:{_}:probe:v1`` | ``1`` | 60 s | ``lane``: is the store writable? |
 | ``cw:{<tag>}:key:v1:<key id>`` | hash: an API key | none | ``api_keys`` |
 | ``cw:{_}:keys:v1`` | hash: key id -> tenant, the index of API keys | none | ``api_keys`` |
-| ``cw:{_}:revoked:v1`` | sorted set: ``<tag> <key id>`` -> Unix microsecond | 1 h | ``api_keys``, at each change of a key |
+| ``cw:{_}:revoked:v1`` | sorted set: ``<tag> <key id>`` -> Unix us | 1 h | ``api_keys``, at each change |
 | ``cw:{_}:audit:v1`` | stream: who changed which key, when; the last 10,000 | 400 days | ``api_keys`` |
 | ``cw:{_}:guesses:v1:<address>`` | wrong keys tried from a client address this minute | 60 s | ``guesses`` |
 | ``cw:{<tag>}:rates:v1:<key id>`` | balances of the token buckets of a key | 48 h | ``limits`` |
 | ``cw:{<tag>}:rates:v1:*`` | the same of the tenant | 48 h | ``limits`` |
 | ``cw:{<tag>}:spend:v1:<key id>`` | nano-dollars spent and reserved by a key | 400 days | ``limits`` |
 | ``cw:{<tag>}:spend:v1:*`` | the same of the tenant | 400 days | ``limits`` |
-| ``cw:{<tag>}:live:v1:<key id>`` | sorted set: request id -> Unix microsecond at which its lease ends | 48 h | ``limits`` |
+| ``cw:{<tag>}:live:v1:<key id>`` | sorted set: request id -> Unix us at which its lease ends | 48 h | ``limits`` |
 | ``cw:{<tag>}:live:v1:*`` | the same of the tenant | 48 h | ``limits`` |
-| ``cw:{<tag>}:lease:v1:<request id>`` | what a request has reserved; once settled, that it was | 48 h; 10 min | ``limits`` |
+| ``cw:{<tag>}:lease:v1:<request id>`` | what a request has reserved, or that it is settled | 48 h; 10 min | ``limits`` |
 | ``cw:{<tag>}:mean:v1`` | hash: model -> running mean of output tokens | 48 h | ``limits`` |
-| ``cw:{<tag>}:usage:v1:<key id>:<day>`` | hash: ``<model> <class>`` -> tokens, requests, nano-dollars | 40 days | ``limits`` |
+| ``cw:{<tag>}:usage:v1:<key id>:<day>`` | hash: ``<model> <class>`` -> tokens, nano-dollars | 40 days | ``limits`` |
 
 Channel ``cw:{_}:push:v1``: what all workers have to hear at once.
 """
