@@ -22,7 +22,7 @@ Source: DESIGN.md section 3.
 | ``cw:{<tag>}:spend:v1:*`` | the same of the tenant | 400 days | ``limits`` |
 | ``cw:{<tag>}:live:v1:<key id>`` | sorted set: request id -> Unix us at which its lease ends | 48 h | ``limits`` |
 | ``cw:{<tag>}:live:v1:*`` | the same of the tenant | 48 h | ``limits`` |
-| ``cw:{<tag>}:lease:v1:<request id>`` | what a request has reserved, or that it is settled | 48 h; 10 min | ``limits`` |
+| ``cw:{<tag>}:lease:v1:<request id>`` | what a request has reserved, or: settled | 48 h; 10 min | ``limits`` |
 | ``cw:{<tag>}:mean:v1`` | hash: model -> running mean of output tokens | 48 h | ``limits`` |
 | ``cw:{<tag>}:usage:v1:<key id>:<day>`` | hash: ``<model> <class>`` -> tokens, nano-dollars | 40 days | ``limits`` |
 
