@@ -1,0 +1,87 @@
+"""Wires that are closed: an unknown field is an error, and every error names the path at fault; pure.
+
+For the admin routes, the keys file and claims of a JWT. What msgspec says of a mistake is put into words; it quotes
+names and never a value, which may be a key.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from app.errors import InvalidRequest
+
+T = TypeVar("T", bound=Struct)
+
+_FIELD: Final = re.compile(r"Object (?P<problem>contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
+_KIND: Final = re.compile(r"`([^`]+)`")
+_KINDS: Final = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+
+def decoded(body: bytes, type_: type[T]) -> T:
+    """The body of a request.
+
+    Raises:
+        InvalidRequest: it is no JSON, a field is unknown, missing or of another type.
+    """
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.ValidationError as exc:
+        raise _refused(exc, "") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidRequest("The body of your request is not valid JSON.", code="invalid_json") from None
+
+
+def converted(wire: object, type_: type[T], *, place: str = "") -> T:
+    """The same from values that are decoded already.
+
+    Args:
+        wire: mappings, lists, texts, numbers; or a ``type_``.
+        type_: a struct of ``schemas/admin.py``.
+        place: path of ``wire``.
+
+    Raises:
+        InvalidRequest: a field is unknown, missing or of another type.
+    """
+    try:
+        return msgspec.convert(wire, type_)
+    except msgspec.ValidationError as exc:
+        raise _refused(exc, place) from None
+
+
+def invalid(param: str, expected: str) -> InvalidRequest:
+    """The error of a value that is not accepted; ``expected`` says what would be."""
+    return InvalidRequest(f"Invalid value for '{param}': {expected}.", param=param, code="invalid_value")
+
+
+def _refused(exc: msgspec.ValidationError, place: str) -> InvalidRequest:
+    """What msgspec says, in words; it quotes names and no values."""
+    what, _, at = str(exc).partition(" - at ")
+    path = at.removeprefix("`key` in ").strip("`").removeprefix("$").removeprefix(".").removesuffix("[...]")
+    path = ".".join(part for part in (place, path) if part)
+    field = _FIELD.fullmatch(what)
+    if field is not None:
+        name = field["name"][:64]
+        param = f"{path}.{name}" if path else name
+        if field["problem"] == "missing required":
+            return InvalidRequest(f"Missing required field '{param}'.", param=param, code="missing_required_parameter")
+        return InvalidRequest(f"There is no field '{param}'.", param=param, code="unknown_parameter")
+    words = _KIND.sub(_in_words, what[:1].lower() + what[1:]).replace(">=", "of at least").replace("<=", "of at most")
+    if not path:
+        return InvalidRequest(f"The body of your request is not accepted: {words}.", code="invalid_type")
+    return invalid(path, words)
+
+
+def _in_words(kinds: re.Match[str]) -> str:
+    return " or ".join(_KINDS.get(kind, kind) for kind in kinds[1].split(" | "))

@@ -1,0 +1,300 @@
+"""API keys as they are made and changed: what a request may say, and the key that comes of it; pure.
+
+Ids and secrets come in as arguments. Every mistake is an ``InvalidRequest`` whose ``param`` is the path at fault, as
+in ``limits.budget_day``; no message repeats a key. The wire is ``schemas/admin.py``, for the admin routes, the command
+line and the keys file alike. Source: DESIGN.md sections 3 and 7.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from app.domain.auth import KEY_NAME, SCOPES, TENANT_NAME, ApiKey, Scope, key_text
+from app.domain.closed_wire import converted, invalid
+from app.domain.limits import NANO_PER_USD, NO_LIMITS, Limits, OutagePolicy
+from app.errors import InvalidRequest
+from app.schemas.admin import KeyChanges, KeyLimits, NewKey
+
+Action = Literal["create", "update", "rotate", "revoke"]
+
+MAX_MODELS: Final = 100
+MAX_METADATA_PAIRS: Final = 16
+MAX_METADATA_KEY_CHARS: Final = 64
+MAX_METADATA_VALUE_CHARS: Final = 512
+#: The last second of the year 9999.
+MAX_TIME: Final = 253_402_300_799
+
+_MODEL: Final = re.compile(r"[^\x00-\x20\x7f*]{0,127}(\*|[^\x00-\x20\x7f*])")
+_POLICIES: Final[tuple[OutagePolicy, ...]] = get_args(OutagePolicy)
+
+
+class IssuedKey(Struct, frozen=True):
+    """A key together with its text, which is shown once and kept nowhere."""
+
+    key: ApiKey
+    text: str
+
+
+class Revocation(Struct, frozen=True):
+    """A revoked key.
+
+    Args:
+        key: the key.
+        durable: the store has it on its disk.
+        durability: the same in words, and why not.
+    """
+
+    key: ApiKey
+    durable: bool
+    durability: str
+
+
+class KeyChange(Struct, frozen=True, kw_only=True):
+    """An entry of the audit.
+
+    Args:
+        at: Unix seconds.
+        actor: who did it.
+        action: what was done.
+        key_id: to which key.
+        tenant: of the key.
+        changes: field -> ``{"from": ..., "to": ...}``, without hashes and secrets.
+    """
+
+    at: float
+    actor: str
+    action: str
+    key_id: str
+    tenant: str
+    changes: dict[str, Any]
+
+
+# Keys
+
+
+def new_key(wire: NewKey, *, key_id: str, secret: str, now: float) -> IssuedKey:
+    """A new key and its text.
+
+    Args:
+        wire: what was asked for.
+        key_id: ``ID_CHARS`` random characters of ``ALPHABET``.
+        secret: ``SECRET_CHARS`` random characters of ``ALPHABET``.
+        now: Unix seconds.
+
+    Raises:
+        InvalidRequest: a field is wrong.
+    """
+    tenant = checked_name(wire.tenant, param="tenant")
+    text = key_text(tenant, key_id, secret)
+    blank = ApiKey(id=key_id, tenant=tenant, name=key_id, secret_hash=_hash(text), created_at=now)
+    return IssuedKey(with_fields(blank, wire, now=now), text)
+
+
+def rotated_key(key: ApiKey, *, secret: str, grace_s: float, now: float) -> IssuedKey:
+    """The same key with a new text; the old one stays good for ``grace_s`` seconds.
+
+    Raises:
+        InvalidRequest: it is revoked.
+    """
+    refuse_revoked(key)
+    text = key_text(key.tenant, key.id, secret)
+    changed = msgspec.structs.replace(
+        key,
+        secret_hash=_hash(text),
+        previous_hash=key.secret_hash if grace_s > 0 else "",
+        previous_until=now + grace_s if grace_s > 0 else 0.0,
+    )
+    return IssuedKey(changed, text)
+
+
+def revoked_key(key: ApiKey, *, now: float) -> ApiKey:
+    """The same key, revoked; one that is revoked already stays as it is."""
+    return key if key.revoked_at is not None else msgspec.structs.replace(key, revoked_at=now)
+
+
+def changed_key(key: ApiKey, wire: KeyChanges, *, now: float) -> ApiKey:
+    """The same key with other properties.
+
+    Raises:
+        InvalidRequest: a field is wrong, or the key is revoked.
+    """
+    refuse_revoked(key)
+    return with_fields(key, wire, now=now)
+
+
+def refuse_revoked(key: ApiKey) -> None:
+    """Revocation is for good.
+
+    Raises:
+        InvalidRequest: the key is revoked.
+    """
+    if key.revoked_at is not None:
+        raise InvalidRequest(
+            f"The key {key.id} is revoked and cannot be changed: create a new one.", code="key_revoked", param="id"
+        )
+
+
+def with_fields(key: ApiKey, wire: KeyChanges, *, place: str = "", now: float = 0.0) -> ApiKey:
+    """A key with everything that ``wire`` sets.
+
+    Args:
+        key: the key as it is.
+        wire: what is asked for.
+        place: goes before the path of a field in errors, such as ``keys[0].``.
+        now: Unix seconds; an expiry must lie behind it.
+
+    Raises:
+        InvalidRequest: a field is wrong.
+    """
+    changes: dict[str, Any] = {}
+    if wire.name is not UNSET:
+        if not KEY_NAME.fullmatch(wire.name):
+            raise invalid(f"{place}name", "expected 1 to 128 printable characters")
+        changes["name"] = wire.name
+    if wire.scopes is not UNSET:
+        changes["scopes"] = _scopes(wire.scopes, f"{place}scopes")
+    if wire.models is not UNSET:
+        changes["models"] = _models(wire.models, f"{place}models")
+    if wire.limits is None:
+        changes["limits"] = NO_LIMITS
+    elif wire.limits is not UNSET:
+        changes["limits"] = limits_from_wire(wire.limits, key.limits, param=f"{place}limits")
+    if wire.expires is not UNSET:
+        changes["expires_at"] = expiry_from_wire(wire.expires, now=now, param=f"{place}expires")
+    if wire.outage is not UNSET:
+        changes["outage"] = _outage(wire.outage, f"{place}outage")
+    if wire.metadata is not UNSET:
+        changes["metadata"] = _metadata(wire.metadata, f"{place}metadata")
+    return msgspec.structs.replace(key, **changes)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# Fields
+
+
+def limits_from_wire(wire: object, base: Limits = NO_LIMITS, *, param: str = "limits") -> Limits:
+    """Limits from their names on the wire: admin routes, keys file, claim of a JWT.
+
+    Args:
+        wire: ``KeyLimits``, or a mapping with its fields; budgets are US dollars.
+        base: the limits before; what is absent stays, null clears.
+        param: path of ``wire``.
+
+    Raises:
+        InvalidRequest: a name is unknown, or a value is out of bounds; ``param`` is its path.
+    """
+    limits = converted(wire, KeyLimits, place=param)
+    changes: dict[str, int | None] = {}
+    for name in limits.__struct_fields__:
+        value = getattr(limits, name)
+        if value is UNSET:
+            continue
+        if name.startswith("budget_"):
+            changes[f"{name}_nano"] = None if value is None else round(value * NANO_PER_USD)
+        else:
+            changes[name] = value
+    return msgspec.structs.replace(base, **changes)
+
+
+def expiry_from_wire(value: object, *, now: float = 0.0, param: str = "expires") -> float | None:
+    """When a key ends, in Unix seconds; ``None`` never.
+
+    Args:
+        value: RFC 3339 with a zone, as text or as ``datetime``; Unix seconds; or ``None``.
+        now: it must lie behind this.
+        param: path of ``value``.
+
+    Raises:
+        InvalidRequest: it is no point in time, or past.
+    """
+    if value is None:
+        return None
+    at = _time(value)
+    if at is None:
+        raise invalid(param, "expected a time such as 2030-01-31T12:00:00Z (with a zone), or Unix seconds")
+    if not now < at <= MAX_TIME:
+        raise invalid(param, "expected a time that lies in the future and before the year 10000")
+    return at
+
+
+def _time(value: object) -> float | None:
+    if isinstance(value, str):
+        try:
+            value = msgspec.convert(value, datetime)
+        except msgspec.ValidationError:
+            return None
+    if isinstance(value, datetime):
+        return value.timestamp() if value.tzinfo is not None else None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return None
+
+
+_DURATION: Final = re.compile(r"(\d{1,9})([smhdw])")
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+def duration_s(text: str) -> float | None:
+    """Seconds of ``90s``, ``90m``, ``12h``, ``30d`` or ``4w``; ``None`` for any other text."""
+    found = _DURATION.fullmatch(text.strip())
+    return float(int(found[1]) * _UNITS_S[found[2]]) if found else None
+
+
+def checked_name(name: str, *, param: str) -> str:
+    """The name of a tenant, or another one of the same form.
+
+    Raises:
+        InvalidRequest: it has another form.
+    """
+    if not TENANT_NAME.fullmatch(name):
+        raise invalid(param, "expected 1 to 64 letters, digits or '._-', beginning with a letter or digit")
+    return name
+
+
+def _scopes(given: tuple[str, ...], param: str) -> tuple[Scope, ...]:
+    if not given or not set(given) <= set(SCOPES):
+        raise invalid(param, f"expected at least one of {', '.join(SCOPES)}, and nothing else")
+    return tuple(scope for scope in SCOPES if scope in given)
+
+
+def _models(given: tuple[str, ...], param: str) -> tuple[str, ...]:
+    if len(given) > MAX_MODELS:
+        raise invalid(param, f"expected at most {MAX_MODELS} names")
+    for index, pattern in enumerate(given):
+        if not _MODEL.fullmatch(pattern):
+            raise invalid(
+                f"{param}[{index}]", "expected the name of a model, up to 128 characters, that may end in '*'"
+            )
+    return given
+
+
+def _outage(given: str | None, param: str) -> OutagePolicy | None:
+    if given is None:
+        return None
+    for policy in _POLICIES:
+        if given == policy:
+            return policy
+    raise invalid(param, f"expected one of {', '.join(_POLICIES)}, or null")
+
+
+def _metadata(given: Mapping[str, str], param: str) -> dict[str, str]:
+    if len(given) > MAX_METADATA_PAIRS:
+        raise invalid(param, f"expected at most {MAX_METADATA_PAIRS} pairs")
+    for name, value in given.items():
+        if not 0 < len(name) <= MAX_METADATA_KEY_CHARS or len(value) > MAX_METADATA_VALUE_CHARS:
+            raise invalid(
+                param,
+                f"expected names of 1 to {MAX_METADATA_KEY_CHARS} characters and values of up to "
+                f"{MAX_METADATA_VALUE_CHARS}",
+            )
+    return dict(given)
