@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.auth import DEFAULT_SCOPES, ApiKey, read_key
+from app.domain.closed_wire import converted
+from app.domain.key_changes import (
+    MAX_TIME,
+    changed_key,
+    duration_s,
+    expiry_from_wire,
+    limits_from_wire,
+    new_key,
+    revoked_key,
+    rotated_key,
+    with_fields,
+)
+from app.domain.limits import MAX_BUDGET_NANO, MAX_RATE, NO_LIMITS, Limits
+from app.errors import InvalidRequest
+from app.schemas.admin import KeyChanges, KeyLimits, NewKey
+
+NOW = 1_800_000_000.0
+ID, SECRET = "a" * 12, "b" * 32
+
+KEY = ApiKey(id=ID, tenant="acme", name="n", secret_hash="11" * 32, limits=Limits(concurrency=2))
+
+
+def refused(**fields: Any) -> tuple[str | None, str]:
+    """The ``param`` and the text of the error of a new key."""
+    with pytest.raises(InvalidRequest) as caught:
+        new_key(converted({"tenant": "acme", **fields}, NewKey), key_id=ID, secret=SECRET, now=NOW)
+    assert caught.value.code == "invalid_value"
+    return caught.value.param, caught.value.message
+
+
+def test_a_new_key_is_what_was_asked_for() -> None:
+    wire = NewKey(
+        tenant="acme",
+        name="Nightly batch",
+        scopes=("sessions", "inference", "sessions"),
+        models=("claude-haiku-*", "*"),
+        limits=KeyLimits(requests_per_minute=60, budget_month=12.5),
+        expires=NOW + 1,
+        outage="fail_closed",
+        metadata={"team": "search"},
+    )
+    issued = new_key(wire, key_id=ID, secret=SECRET, now=NOW)
+    said = read_key(issued.text.encode())
+    assert said is not None
+    assert issued.key == ApiKey(
+        id=ID,
+        tenant="acme",
+        name="Nightly batch",
+        secret_hash=said.secret_hash.hex(),
+        scopes=("inference", "sessions"),
+        models=("claude-haiku-*", "*"),
+        limits=Limits(requests_per_minute=60, budget_month_nano=12_500_000_000),
+        outage="fail_closed",
+        created_at=NOW,
+        expires_at=NOW + 1,
+        metadata={"team": "search"},
+    )
+
+
+def test_a_new_key_that_says_no_more_than_its_tenant_has_the_defaults() -> None:
+    key = new_key(NewKey(tenant="acme"), key_id=ID, secret=SECRET, now=NOW).key
+    assert (key.name, key.scopes, key.models, key.limits, key.expires_at) == (ID, DEFAULT_SCOPES, (), NO_LIMITS, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tenant": ""}, "tenant"),
+        ({"tenant": "a" * 65}, "tenant"),
+        ({"tenant": "a b"}, "tenant"),
+        ({"tenant": "*"}, "tenant"),
+        ({"tenant": "acme\n"}, "tenant"),
+        ({"name": ""}, "name"),
+        ({"name": "n" * 129}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"scopes": []}, "scopes"),
+        ({"scopes": ["inference", "root"]}, "scopes"),
+        ({"models": ["claude"] * 101}, "models"),
+        ({"models": ["claude", ""]}, "models[1]"),
+        ({"models": ["m" * 129]}, "models[0]"),
+        ({"models": ["cl*ude"]}, "models[0]"),
+        ({"models": ["a\nb"]}, "models[0]"),
+        ({"models": ["a b"]}, "models[0]"),
+        ({"outage": "explode"}, "outage"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
+        ({"metadata": {"": "x"}}, "metadata"),
+        ({"metadata": {"k" * 65: "x"}}, "metadata"),
+        ({"metadata": {"k": "v" * 513}}, "metadata"),
+        ({"expires": "tomorrow"}, "expires"),
+        ({"limits": {"concurrency": 0}}, "limits.concurrency"),
+    ],
+)
+def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
+    named, message = refused(**fields)
+    assert named == param
+    assert message.startswith(f"Invalid value for '{param}': expected ")
+
+
+def test_the_largest_accepted_fields_are_accepted() -> None:
+    wire = {
+        "tenant": "a" * 64,
+        "name": "n" * 128,
+        "models": ["m" * 128, "m" * 127 + "*"] * 50,
+        "metadata": {"k" * 64 if n == 0 else str(n): "v" * 512 for n in range(16)},
+    }
+    new_key(converted(wire, NewKey), key_id=ID, secret=SECRET, now=NOW)
+
+
+# Changes
+
+
+def test_a_change_leaves_what_it_does_not_name() -> None:
+    assert changed_key(KEY, KeyChanges(), now=NOW) == KEY
+    changed = changed_key(KEY, KeyChanges(models=("x",)), now=NOW)
+    assert (changed.models, changed.name, changed.limits) == (("x",), "n", KEY.limits)
+
+
+def test_null_clears() -> None:
+    full = with_fields(KEY, KeyChanges(expires=NOW + 5, outage="fail_open"), now=NOW)
+    cleared = changed_key(full, KeyChanges(limits=None, expires=None, outage=None), now=NOW)
+    assert (cleared.limits, cleared.expires_at, cleared.outage) == (NO_LIMITS, None, None)
+
+
+def test_a_revoked_key_is_neither_changed_nor_rotated() -> None:
+    revoked = revoked_key(KEY, now=NOW)
+    assert revoked.revoked_at == NOW
+    assert revoked_key(revoked, now=NOW + 1) is revoked
+    with pytest.raises(InvalidRequest, match="create a new one"):
+        changed_key(revoked, KeyChanges(name="x"), now=NOW)
+    with pytest.raises(InvalidRequest):
+        rotated_key(revoked, secret=SECRET, grace_s=0, now=NOW)
+
+
+def test_rotation_keeps_the_old_hash_only_for_a_grace() -> None:
+    at_once = rotated_key(KEY, secret=SECRET, grace_s=0, now=NOW).key
+    assert (at_once.previous_hash, at_once.previous_until) == ("", 0.0)
+    graceful = rotated_key(KEY, secret=SECRET, grace_s=30, now=NOW)
+    assert (graceful.key.previous_hash, graceful.key.previous_until) == (KEY.secret_hash, NOW + 30)
+    said = read_key(graceful.text.encode())
+    assert said is not None
+    assert (said.id, said.secret_hash.hex()) == (KEY.id, graceful.key.secret_hash)
+
+
+# Limits
+
+
+def test_limits_come_from_a_mapping_or_from_their_struct() -> None:
+    assert limits_from_wire({"budget_day": 5}) == Limits(budget_day_nano=5_000_000_000)
+    assert limits_from_wire(KeyLimits(budget_day=5)) == Limits(budget_day_nano=5_000_000_000)
+
+
+def test_a_limit_that_is_absent_stays_and_null_clears_it() -> None:
+    base = Limits(requests_per_minute=1, concurrency=2, budget_day_nano=3)
+    assert limits_from_wire({"concurrency": None, "budget_day": None}, base) == Limits(requests_per_minute=1)
+
+
+@pytest.mark.parametrize(
+    ("wire", "param", "expected"),
+    [
+        ({"requests_per_minute": 0}, "requests_per_minute", "a whole number of at least 1"),
+        ({"requests_per_minute": MAX_RATE + 1}, "requests_per_minute", "at most 100000000"),
+        ({"input_tokens_per_minute": 1.5}, "input_tokens_per_minute", "expected a whole number or null, got a number"),
+        ({"output_tokens_per_minute": True}, "output_tokens_per_minute", "got true or false"),
+        ({"concurrency": "5"}, "concurrency", "got a text"),
+        ({"budget_day": -0.01}, "budget_day", "of at least 0"),
+        ({"budget_month": 1_000_000.01}, "budget_month", "of at most 1000000"),
+        ({"budget_total": math.nan}, "budget_total", "number"),
+        ({"budget_total": math.inf}, "budget_total", "number"),
+    ],
+)
+def test_a_limit_out_of_bounds_is_named(wire: dict[str, Any], param: str, expected: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        limits_from_wire(wire, param="claims.limits")
+    assert caught.value.param == f"claims.limits.{param}"
+    assert expected in caught.value.message
+
+
+def test_limits_of_another_form_are_named() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        limits_from_wire("many")
+    assert (caught.value.param, caught.value.message) == (
+        "limits",
+        "Invalid value for 'limits': expected an object, got a text.",
+    )
+    with pytest.raises(InvalidRequest) as caught:
+        limits_from_wire({"rpm": 5})
+    assert (caught.value.param, caught.value.code) == ("limits.rpm", "unknown_parameter")
+
+
+@given(st.integers(0, MAX_BUDGET_NANO))
+def test_every_nano_dollar_survives_the_wire(nano: int) -> None:
+    assert limits_from_wire({"budget_total": nano / 1_000_000_000}).budget_total_nano == nano
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    ("value", "at"),
+    [
+        (None, None),
+        ("2030-01-31T12:00:00Z", 1_896_091_200.0),
+        ("2030-01-31T13:00:00+01:00", 1_896_091_200.0),
+        (datetime(2030, 1, 31, 12, tzinfo=UTC), 1_896_091_200.0),
+        (1_896_091_200, 1_896_091_200.0),
+        (1_896_091_200.5, 1_896_091_200.5),
+        (MAX_TIME, float(MAX_TIME)),
+    ],
+)
+def test_an_expiry_is_a_time_with_a_zone_or_unix_seconds(value: object, at: float | None) -> None:
+    assert expiry_from_wire(value, now=NOW) == at
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2030-01-31T12:00:00",
+        "2030-01-31",
+        "30d",
+        "",
+        datetime(2030, 1, 31),
+        datetime(2030, 1, 31).date(),
+        True,
+        [],
+        NOW,
+        NOW - 1,
+        -1,
+        MAX_TIME + 1,
+        math.nan,
+        math.inf,
+    ],
+)
+def test_any_other_expiry_is_refused(value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        expiry_from_wire(value, now=NOW, param="keys[0].expires")
+    assert caught.value.param == "keys[0].expires"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("90m", 5400), ("12h", 43_200), ("30d", 2_592_000), ("4w", 2_419_200), (" 1d ", 86_400)],
+)
+def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
+    assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "1y", "9999999999d", "1d1h"])
+def test_any_other_text_is_no_duration(text: str) -> None:
+    assert duration_s(text) is None

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from app.config import SettingError
+from app.domain.key_file import KeyFile
+from app.gateway.key_file import KeyFileWatcher, load_key_file
+
+GOOD = "keys: [{key: canary-0123456789, tenant: acme, name: first}]"
+OTHER = "keys: [{key: canary-0123456789, tenant: acme, name: other}]"
+
+
+@pytest.fixture(autouse=True)
+def shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+class Watched:
+    """A watched file, and what was taken up of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.taken: list[KeyFile] = []
+        self.watcher = KeyFileWatcher(str(path), load_key_file(str(path)), self.taken.append)
+
+    @property
+    def names(self) -> list[str]:
+        return [key.name for content in self.taken for key in content.keys.values()]
+
+    async def after(self, text: str) -> list[str]:
+        """Names of keys taken up so far, once the file has this text."""
+        write(self.path, text)
+        await self.watcher.look()
+        return self.names
+
+
+def write(path: Path, text: str) -> None:
+    """As an editor does: a new file in place of the old one."""
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(text)
+    unfinished.replace(path)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    path = tmp_path / "keys.yaml"
+    path.write_text(GOOD)
+    return Watched(path)
+
+
+@pytest.mark.parametrize("name", ["keys.yaml", "keys.yml", "KEYS.YAML"])
+def test_a_yaml_file_is_known_by_its_ending(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(GOOD)
+    assert [key.name for key in load_key_file(str(tmp_path / name)).keys.values()] == ["first"]
+
+
+def test_a_toml_file_is_known_by_its_ending(tmp_path: Path) -> None:
+    (tmp_path / "keys.toml").write_text('[[keys]]\nkey = "canary-0123456789"\ntenant = "acme"')
+    assert len(load_key_file(str(tmp_path / "keys.toml")).keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("keys.json", b"{}", "does not end in .toml, .yaml or .yml"),
+        ("keys.yaml", None, "cannot be read: No such file or directory"),
+        ("keys.yaml", b"\xff\xfe", "is not UTF-8 text"),
+        ("keys.yaml", b"keys: [{key: canary}]", "is not accepted. Missing required field 'keys[0].tenant'"),
+        ("keys.toml", b"keys = canary", "is not accepted. It is not valid TOML (line 1, column 8)"),
+    ],
+)
+def test_a_file_that_cannot_be_used_names_the_setting(
+    tmp_path: Path, name: str, content: bytes | None, complaint: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SettingError) as caught:
+        load_key_file(str(tmp_path / name))
+    assert str(caught.value).startswith("CLAUDE_WRAPPER_KEYS_FILE: ")
+    assert complaint in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+async def test_a_changed_file_is_taken_up_once(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    await watched.watcher.look()
+    assert watched.names == []
+    assert await watched.after(OTHER) == ["other"]
+    await watched.watcher.look()
+    assert watched.names == ["other"]
+    assert [record.getMessage() for record in caplog.records] == ["The keys file was taken up: 1 keys, 0 tenants."]
+
+
+async def test_a_change_before_the_first_look_is_taken_up(watched: Watched) -> None:
+    assert await watched.after(OTHER) == ["other"]
+
+
+async def test_a_file_that_is_rewritten_as_it_was_is_no_change(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await watched.after(GOOD + "\n# a comment\n") == []
+    assert caplog.records == []
+
+
+async def test_a_key_that_is_gone_from_the_file_is_gone(watched: Watched) -> None:
+    await watched.after("keys: []")
+    assert watched.taken == [KeyFile()]
+
+
+async def test_a_broken_file_is_said_once_and_changes_nothing(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await watched.after("keys: [{canary") == []
+    await watched.watcher.look()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "CLAUDE_WRAPPER_KEYS_FILE" in caplog.text
+    assert "canary" not in caplog.text
+    await watched.after("keys: [{canary: again")
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert await watched.after(OTHER) == ["other"]
+
+
+async def test_a_file_that_is_gone_changes_nothing_and_may_come_back(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    await watched.watcher.look()
+    watched.path.unlink()
+    await watched.watcher.look()
+    await watched.watcher.look()
+    assert watched.taken == []
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert await watched.after(OTHER) == ["other"]
+
+
+async def test_a_swapped_link_is_noticed_as_a_config_map_swaps_it(tmp_path: Path) -> None:
+    for version, text in (("..one", GOOD), ("..two", OTHER)):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "keys.yaml").write_text(text)
+        os.utime(tmp_path / version / "keys.yaml", ns=(1, 1))
+    (tmp_path / "..data").symlink_to("..one")
+    (tmp_path / "keys.yaml").symlink_to("..data/keys.yaml")
+    watched = Watched(tmp_path / "keys.yaml")
+    await watched.watcher.look()
+    (tmp_path / "..new").symlink_to("..two")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    await watched.watcher.look()
+    assert watched.names == ["other"]
+
+
+async def test_it_looks_until_it_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.gateway.key_file.LOOK_EVERY_S", 0.01)
+    path = tmp_path / "keys.yaml"
+    path.write_text(GOOD)
+    taken: asyncio.Queue[KeyFile] = asyncio.Queue()
+    running = asyncio.create_task(KeyFileWatcher(str(path), load_key_file(str(path)), taken.put_nowait).run())
+    async with asyncio.timeout(10):
+        for text in (OTHER, GOOD):
+            write(path, text)
+            assert await taken.get() == load_key_file(str(path))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
