@@ -7,7 +7,9 @@ whoever owns a key could go on guessing others. Source: DESIGN.md section 4; iss
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from app.errors import StateError
 from app.state import keys
@@ -20,7 +22,7 @@ COUNT_GUESS: Final = load_script("count_guess")
 MAX_GROUPS: Final = 10_000
 
 
-class _Window(NamedTuple):
+class _Window(Struct, frozen=True):
     count: int
     ends_at: float
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -206,6 +207,72 @@ def test_the_journal_sees_a_client_that_goes_away(simulator):
     assert 0 < entry["client_closed_at"] - entry["at"] < 2
     assert entry["auth"] == "x-api-key"
     assert entry["body"]["stream"] is True
+
+
+async def test_the_invoice_of_completed_calls_is_the_sum_of_their_usage(simulator, client):
+    fields = {"model": "claude-opus-5-5", "max_tokens": 500, "messages": HELLO}
+    plain = await client.messages.create(**fields)
+    async with client.messages.stream(**fields) as stream:
+        streamed = await stream.get_final_message()
+    invoice = simulator.settled_invoice()
+    line = invoice["completed"]
+    assert line == invoice["models"]["claude-opus-5-5"]["completed"]
+    assert line["calls"] == 2
+    assert line["input_tokens"] == plain.usage.input_tokens + streamed.usage.input_tokens
+    assert line["output_tokens"] == plain.usage.output_tokens + streamed.usage.output_tokens
+    assert [entry["outcome"] for entry in simulator.journal()] == ["completed", "completed"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_goes_away_is_billed_for_what_was_made(simulator, stream):
+    """25 tokens a second until the client goes, which is when the journal says."""
+    prompt = "[[sim: tokens_per_second=25 output_tokens=400 delta_tokens=1]]"
+    data = json.dumps(request(prompt, stream=stream, thinking={"type": "disabled"})).encode()
+    with socket.create_connection((simulator.host, simulator.port)) as connection:
+        connection.settimeout(5 if stream else 0.3)
+        connection.sendall(head(len(data)) + data)
+        received = b""
+        with contextlib.suppress(TimeoutError):
+            while received.count(b"text_delta") < 8:
+                received += connection.recv(65536)
+    simulator.journal_until(lambda entries: bool(entries and entries[-1]["outcome"]))
+    entry, cancelled = simulator.journal()[-1], simulator.invoice()["cancelled"]
+    assert (cancelled["calls"], entry["outcome"]) == (1, "cancelled")
+    assert cancelled["input_tokens"] == entry["billed"]["input_tokens"] > 0
+    assert cancelled["output_tokens"] == entry["billed"]["output_tokens"] >= received.count(b"text_delta")
+    assert cancelled["output_tokens"] == pytest.approx(25 * (entry["client_closed_at"] - entry["at"]) + 1, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("script", "stream", "outcome"),
+    [
+        ("cut_at_byte=1500", True, "broken"),
+        ("cut_at_byte=1500 reset", True, "broken"),
+        ("error_after_events=5", True, "broken"),
+        ("silent_after_events=5", True, "broken"),
+        ("stall_at_byte=100", False, "broken"),
+        ("chunk_bytes=50", True, "completed"),
+        ("chunk_bytes=50", False, "completed"),
+        ("status=500", True, "refused"),
+        ("drop", False, "refused"),
+        ("silent", False, "refused"),
+    ],
+)
+def test_the_invoice_says_how_a_call_ended(simulator, script, stream, outcome):
+    raw(simulator, request(f"[[sim: {script} output_tokens=100]]", stream=stream), read_s=0.3)
+    invoice = simulator.settled_invoice()
+    calls = {name: invoice[name]["calls"] for name in ("completed", "cancelled", "broken", "refused")}
+    assert calls == dict.fromkeys(calls, 0) | {outcome: 1}
+    assert simulator.journal()[-1]["outcome"] == outcome
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_short_way_is_billed_too(stream):
+    with running_simulator(validate=False, output_tokens=20) as simulator:
+        for _ in range(3):
+            raw(simulator, request(stream=stream), read_s=0.2)
+        invoice = simulator.settled_invoice()
+    assert (invoice["completed"]["calls"], invoice["completed"]["output_tokens"]) == (3, 60)
 
 
 def test_requests_sent_ahead_are_answered_in_order(simulator):

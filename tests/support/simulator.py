@@ -49,12 +49,25 @@ class Simulator:
                 raise AssertionError(f"the journal never fulfilled the condition: {entries}")
             time.sleep(0.01)
 
+    def invoice(self) -> dict[str, Any]:
+        """What Anthropic would bill for the calls that are over (form: ``workers.simulator.invoice.Invoice.shown``)."""
+        return self._call("GET", "/_simulator/invoice")
+
+    def settled_invoice(self, timeout_s: float = 5.0) -> dict[str, Any]:
+        """The invoice once no call is open any more."""
+        deadline = time.monotonic() + timeout_s
+        while (invoice := self.invoice())["open"]:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{invoice['open']} calls never ended")
+            time.sleep(0.01)
+        return invoice
+
     def script(self, **fields: Any) -> None:
         """Adds an admin script (fields: ``workers.simulator.script.Script``)."""
         self._call("POST", "/_simulator/script", fields)
 
     def reset(self) -> None:
-        """Forgets scripts, journal, prompt cache and rate limits."""
+        """Forgets scripts, journal, invoice, prompt cache and rate limits."""
         self._call("POST", "/_simulator/reset", {})
 
     def _call(self, method: str, path: str, body: object | None = None) -> Any:

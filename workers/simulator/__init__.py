@@ -27,7 +27,12 @@ Scripts (fields: ``script.Script``) say what one reply does: pace, errors, fault
 - In the environment: ``CLAUDE_WRAPPER_SIMULATOR_*`` (``settings.SimulatorSettings``), for every reply.
 - Over HTTP: ``POST /_simulator/script`` with ``{"status": 529, "times": 2, "match": "text in the body"}``.
 
-``GET /_simulator/journal`` lists what came in (with ``--journal N``), ``POST /_simulator/reset`` forgets everything.
+``GET /_simulator/journal`` lists what came in (with ``--journal N``), ``GET /_simulator/invoice`` says what Anthropic
+would bill, ``POST /_simulator/reset`` forgets everything.
+
+The invoice sums up calls and tokens by how the calls ended: ``completed``; ``cancelled`` by the client (the input, and
+the output made until then by the schedule); ``broken`` by a script (the input, and the output sent until then); each
+also by model; and ``refused``, which costs nothing. ``open`` calls are booked when they end. Rules: ``invoice.py``.
 
 Pace: token *i* of a stream is due ``ttft_ms + i / tokens_per_second`` after the request, whatever was late before it; a
 delta comes with its first token. Such replies carry ``x-simulator-started-at`` (Unix seconds), ``-ttft-ms``,

@@ -8,10 +8,8 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from workers.simulator.invoice import TOGETHER_S
 from workers.simulator.schedule import Reply
-
-#: A part that is due within this time goes out with the one before it.
-_TOGETHER_S: Final = 0.0005
 
 #: Without a pace, at most this much is given to the connection before it must have drained.
 _SLICE_BYTES: Final = 65536
@@ -39,7 +37,7 @@ class Delivery:
         keep_alive: bool,
         done: Callable[[bool], None],
     ) -> None:
-        self._reply = reply
+        self.reply = reply
         self._transport = transport
         self._loop = loop
         self._started_s = started_s
@@ -56,11 +54,11 @@ class Delivery:
         """Sends what is due and sets the timer for the rest."""
         self._timer = None
         if not self._headers_sent:
-            due_s = self._started_s + self._reply.header_due_s
-            if due_s > self._loop.time() + _TOGETHER_S:
+            due_s = self._started_s + self.reply.header_due_s
+            if due_s > self._loop.time() + TOGETHER_S:
                 self._timer = self._loop.call_at(due_s, self.start)
                 return
-            if self._reply.drop:
+            if self.reply.drop:
                 self._end()
                 return
         self._send()
@@ -75,6 +73,12 @@ class Delivery:
         if self._timer is None:
             self._send()
 
+    def left_at_s(self) -> float | None:
+        """Seconds from the request until now; ``None`` when everything has gone out that was to go out."""
+        if self._headers_sent and not self._paused and self._next >= len(self.reply.parts):
+            return None
+        return self._loop.time() - self._started_s
+
     def _is_paused(self) -> bool:
         return self._paused
 
@@ -88,8 +92,8 @@ class Delivery:
         self._timer = None
         if self._is_paused():
             return
-        parts = self._reply.parts
-        horizon = self._loop.time() - self._started_s + _TOGETHER_S
+        parts = self.reply.parts
+        horizon = self._loop.time() - self._started_s + TOGETHER_S
         ready: list[bytes] = []
         head = b""
         if not self._headers_sent:
@@ -101,7 +105,7 @@ class Delivery:
             self._next += 1
             size += len(data)
             ready.append(data)
-            if self._reply.separate:
+            if self.reply.separate:
                 break
         self._write(head, b"".join(ready))
         if self._is_paused():
@@ -114,16 +118,16 @@ class Delivery:
             self._timer = self._loop.call_at(self._started_s + parts[self._next].due_s, self._send)
 
     def _head(self) -> bytes:
-        reply = self._reply
+        reply = self.reply
         framing = b"transfer-encoding: chunked\r\n" if reply.chunked else b"content-length: %d\r\n" % reply.full_bytes
         close = b"" if self._keep_alive else b"connection: close\r\n"
         return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (reply.status, _reason(reply.status), reply.headers, framing, close)
 
     def _write(self, head: bytes, data: bytes) -> None:
         """Writes what is ready, framed; the last write of a whole body carries its end."""
-        if self._reply.chunked and data:
+        if self.reply.chunked and data:
             self._ended = (
-                self._next >= len(self._reply.parts) and self._reply.ending == "finish" and not self._reply.separate
+                self._next >= len(self.reply.parts) and self.reply.ending == "finish" and not self.reply.separate
             )
             self._transport.write(
                 b"%b%x\r\n%b%b" % (head, len(data), data, b"\r\n0\r\n\r\n" if self._ended else b"\r\n")
@@ -133,9 +137,9 @@ class Delivery:
         self.sent_bytes += len(data)
 
     def _end(self) -> None:
-        match self._reply.ending:
+        match self.reply.ending:
             case "finish":
-                if self._reply.chunked and not self._ended:
+                if self.reply.chunked and not self._ended:
                     self._transport.write(b"0\r\n\r\n")
                 self._done(self._keep_alive)
             case "close":

@@ -12,6 +12,7 @@ from workers.simulator.prompt import text_tokens
 from workers.simulator.reply import (
     MessageOut,
     OutBlock,
+    RedactedThinkingOut,
     ServerToolUseOut,
     TextOut,
     ThinkingOut,
@@ -29,11 +30,13 @@ class Event(msgspec.Struct, frozen=True):
     Args:
         data: its bytes, blank line included.
         token: number of the output token it comes with; -1 comes with the headers.
+        made: output tokens that are made once it is out.
         stampable: it is a text delta of block ``index``, whose text may be replaced by the time it is due.
     """
 
     data: bytes
     token: int
+    made: int = 0
     stampable: bool = False
     index: int = 0
 
@@ -61,27 +64,29 @@ def events_of(message: MessageOut, delta_tokens: int) -> list[Event]:
         delta_tokens: tokens in one delta.
     """
     details = message.usage.output_tokens_details
-    # Thinking that is counted but not shown passes before its signature.
+    # Thinking that is counted but not shown passes before its signature; redacted thinking comes at once.
     hidden_tokens = details.thinking_tokens if details is not None else 0
     events = [Event(_message_start(message), -1)]
     token = 0
+    at_once = 0
     for index, block in enumerate(message.content):
         position = -1 if index == 0 else token
-        events.append(Event(_start(index, block), position))
+        if isinstance(block, RedactedThinkingOut):
+            at_once = hidden_tokens
+        events.append(Event(_start(index, block), position, token + at_once))
         if index == 0:
-            events.append(Event(PING, -1))
+            events.append(Event(PING, -1, at_once))
         if isinstance(block, ThinkingOut) and not block.thinking:
             token += hidden_tokens
         for tokens, data, stampable in _deltas(index, block, delta_tokens):
-            events.append(Event(data, token, stampable, index))
+            events.append(Event(data, token, token + tokens + at_once, stampable, index))
             token += tokens
-        events.append(
-            Event(b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % index, token)
-        )
+        events.append(Event(_stop(index), token, token + at_once))
     if not message.content:
         events.append(Event(PING, -1))
-    events.append(Event(_message_delta(message), token))
-    events.append(Event(MESSAGE_STOP, token))
+    made = message.usage.output_tokens
+    events.append(Event(_message_delta(message), token, made))
+    events.append(Event(MESSAGE_STOP, token, made))
     return events
 
 
@@ -129,6 +134,10 @@ def _start(index: int, block: OutBlock) -> bytes:
         index,
         encode(shown),
     )
+
+
+def _stop(index: int) -> bytes:
+    return b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n' % index
 
 
 def _delta(index: int, delta: bytes) -> bytes:

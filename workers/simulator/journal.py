@@ -10,6 +10,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from workers.simulator.reply import Usage
+
 _SECRET_HEADERS: Final = frozenset({"x-api-key", "authorization", "proxy-authorization", "cookie"})
 
 
@@ -24,6 +26,9 @@ class Entry(Struct, kw_only=True):
         sent_bytes: bytes of the reply given to the connection.
         finished_at: when the reply was complete.
         client_closed_at: when the client went away before the reply was complete.
+        outcome: of a call for a message that is over, as on the invoice: ``completed``, ``cancelled``, ``broken`` or
+            ``refused``.
+        billed: the usage that is billed for it.
     """
 
     number: int
@@ -38,6 +43,8 @@ class Entry(Struct, kw_only=True):
     sent_bytes: int = 0
     finished_at: float | None = None
     client_closed_at: float | None = None
+    outcome: str = ""
+    billed: Usage | None = None
 
 
 class Journal:

@@ -30,7 +30,7 @@ from workers.simulator.reply import (
     Usage,
     encode,
 )
-from workers.simulator.schedule import Ending, Reply, plain_reply, stream_reply, with_faults
+from workers.simulator.schedule import Ending, Reply, bill_of, broken_bill, plain_reply, stream_reply, with_faults
 from workers.simulator.script import Script, ScriptBook
 from workers.simulator.settings import SimulatorSettings
 from workers.simulator.signatures import Signer, org_of
@@ -195,14 +195,16 @@ class Messages:
     def _plain(self, message: MessageOut, common: bytes, script: Script) -> Reply:
         body = encode(message)
         kind = JSON_HEADERS
+        bill = None if script.nonsense else bill_of(message, script, streamed=False)
         if script.nonsense:
             body, kind = nonsense(script.nonsense, body)
         if script.content_type:
             kind = f"content-type: {script.content_type}\r\n".encode()
-        return plain_reply(200, kind + common, body, script, message.usage.output_tokens)
+        return plain_reply(kind + common, body, script, message.usage.output_tokens, bill)
 
     def _stream(self, message: MessageOut, common: bytes, script: Script, request_id: str, unix_s: float) -> Reply:
         kind = _SSE_HEADERS
+        bill = None if script.nonsense else bill_of(message, script, streamed=True)
         if script.nonsense:
             body, kind = nonsense(script.nonsense, encode(message))
             events = [Event(body, -1)] if body else []
@@ -212,14 +214,17 @@ class Messages:
             kind = f"content-type: {script.content_type}\r\n".encode()
         if 0 <= script.error_after_events < len(events):
             at = script.error_after_events
-            events = [*events[:at], Event(error_event(script.error().body(request_id)), events[at].token)]
+            made = events[at - 1].made if at else 0
+            events = [*events[:at], Event(error_event(script.error().body(request_id)), events[at].token, made)]
+            bill = broken_bill(bill, started=at > 0)
         if script.tokens_per_second or script.ttft_ms:
             common += (
                 f"x-simulator-started-at: {unix_s:.6f}\r\nx-simulator-ttft-ms: {script.ttft_ms:g}\r\n"
                 f"x-simulator-tokens-per-second: {script.tokens_per_second:g}\r\n"
                 f"x-simulator-delta-tokens: {script.delta_tokens}\r\n"
             ).encode()
-        return stream_reply(kind + common, events, script, self._chance.getrandbits(32) if script.jitter_ms else 0)
+        seed = self._chance.getrandbits(32) if script.jitter_ms else 0
+        return stream_reply(kind + common, events, script, seed, bill)
 
     def _lean(self, request: Request, asked: list[tuple[str, str]], request_id: str) -> Reply | None:
         """The short way, with validation off; None for a request that needs the long one."""

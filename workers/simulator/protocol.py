@@ -70,8 +70,8 @@ class Connection(asyncio.Protocol):
         if self._delivery is not None:
             self._delivery.stop()
             if self._entry is not None:
-                self._entry.sent_bytes = self._delivery.sent_bytes
                 self._entry.client_closed_at = time.time()
+            self._book(self._delivery)
             self._delivery = None
 
     def pause_writing(self) -> None:
@@ -163,21 +163,34 @@ class Connection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - the edge of a request: a bug here must not leave the client waiting
             self._loop.call_exception_handler({"message": "the simulator failed", "exception": error})
             reply = error_reply(ApiError(500, "The simulator itself failed; its error output says why."))
+        if reply.bill is not None:
+            simulator.invoice.open()
         self._delivery = Delivery(reply, self._transport, self._loop, started_s, keep_alive=keep_alive, done=self._done)
         self._delivery.start()
 
     def _done(self, reusable: bool) -> None:
         """A reply is complete, or was broken off on purpose."""
-        if self._entry is not None and self._delivery is not None:
-            self._entry.sent_bytes = self._delivery.sent_bytes
-            self._entry.finished_at = time.time()
-        self._delivery = None
+        if self._delivery is not None:
+            if self._entry is not None:
+                self._entry.finished_at = time.time()
+            self._book(self._delivery)
+            self._delivery = None
         if not reusable:
             self._closing = True
             self._transport.close()
         elif self._waiting:
             # Not at once: a client that sends many requests ahead would nest one call per request.
             self._loop.call_soon(self._next_waiting)
+
+    def _book(self, delivery: Delivery) -> None:
+        """Bills a reply that is over, and notes it."""
+        reply, entry = delivery.reply, self._entry
+        if entry is not None:
+            entry.sent_bytes = delivery.sent_bytes
+        if reply.bill is not None:
+            charge = self._simulator.invoice.close(reply.bill, reply.parts, delivery.left_at_s())
+            if entry is not None:
+                entry.outcome, entry.billed = charge.outcome, charge.usage
 
     def _next_waiting(self) -> None:
         if self._waiting and self._delivery is None and not self._closing:

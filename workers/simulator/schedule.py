@@ -10,20 +10,54 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from workers.simulator.events import PING, Event, text_delta
+from workers.simulator.reply import MessageOut, Usage
 from workers.simulator.script import Script
 
 
 class Part(Struct, frozen=True):
-    """Bytes of a body, due so many seconds after the request came."""
+    """Bytes of a body, due so many seconds after the request came; ``made`` output tokens are made once they are out.
+
+    Where a script cuts an event or a body in pieces, its tokens come with the last of them.
+    """
 
     due_s: float
     data: bytes
+    made: int = 0
 
 
 Ending = Literal["finish", "close", "reset", "hang"]
+
+
+class Bill(Struct, frozen=True, kw_only=True):
+    """What a call costs when it runs to its end, and how its output grows until then.
+
+    Args:
+        model: as it was asked for.
+        usage: of the whole answer.
+        ttft_s: when its first token is made.
+        tokens_per_second: how fast the others follow; 0: all at once.
+        streamed: the answer goes out as it is made.
+        whole: all of the answer goes out, if the client stays; ``False`` where a script breaks it.
+    """
+
+    model: str
+    usage: Usage
+    ttft_s: float
+    tokens_per_second: float
+    streamed: bool
+    whole: bool = True
+
+    def made_by(self, elapsed_s: float) -> int:
+        """Output tokens made so many seconds after the request came; token *i* is made ``ttft_s + i / rate`` after."""
+        since_s = elapsed_s - self.ttft_s
+        if since_s < 0:
+            return 0
+        total = self.usage.output_tokens
+        return min(total, int(since_s * self.tokens_per_second) + 1) if self.tokens_per_second else total
 
 
 class Reply(Struct, frozen=True, kw_only=True):
@@ -40,6 +74,7 @@ class Reply(Struct, frozen=True, kw_only=True):
         drop: not even a status goes out; the ending alone happens, at ``header_due_s``.
         header_due_s: when status and headers leave, at the earliest.
         separate: every part is a write of its own, a turn of the loop apart.
+        bill: what it costs; ``None`` for what is no answer, or breaks before anything of it is out.
     """
 
     status: int
@@ -51,20 +86,39 @@ class Reply(Struct, frozen=True, kw_only=True):
     drop: bool = False
     header_due_s: float = 0.0
     separate: bool = False
+    bill: Bill | None = None
 
 
-def plain_reply(status: int, headers: bytes, body: bytes, script: Script, tokens: int) -> Reply:
+def bill_of(message: MessageOut, script: Script, *, streamed: bool) -> Bill:
+    """What a message costs at the pace of a script."""
+    return Bill(
+        model=message.model,
+        usage=message.usage,
+        ttft_s=script.ttft_ms / 1000,
+        tokens_per_second=script.tokens_per_second,
+        streamed=streamed,
+    )
+
+
+def plain_reply(headers: bytes, body: bytes, script: Script, tokens: int, bill: Bill | None) -> Reply:
     """A body that is sent whole once ``tokens`` tokens are made."""
     due_s = max(script.ttft_ms, script.header_delay_ms) / 1000 + (
         tokens / script.tokens_per_second if script.tokens_per_second else 0.0
     )
     return with_faults(
-        Reply(status=status, headers=headers, parts=(Part(due_s, body),), full_bytes=len(body), header_due_s=due_s),
+        Reply(
+            status=200,
+            headers=headers,
+            parts=(Part(due_s, body, tokens),),
+            full_bytes=len(body),
+            header_due_s=due_s,
+            bill=bill,
+        ),
         script,
     )
 
 
-def stream_reply(headers: bytes, events: Sequence[Event], script: Script, seed: int) -> Reply:
+def stream_reply(headers: bytes, events: Sequence[Event], script: Script, seed: int, bill: Bill | None) -> Reply:
     """Events, each due with its token: token i at ``ttft + i / rate``, later by its jitter."""
     ttft_s, head_s = script.ttft_ms / 1000, script.header_delay_ms / 1000
     rate = script.tokens_per_second
@@ -86,9 +140,11 @@ def stream_reply(headers: bytes, events: Sequence[Event], script: Script, seed: 
         data = event.data
         if event.stampable and script.stamp:
             data = text_delta(event.index, f"{(started + latest) * 1000:.3f} ")
-        parts.append(Part(latest, data))
-    ending: Ending = "hang" if limit < len(events) else "finish"
-    reply = Reply(status=200, headers=headers, parts=parts, chunked=True, ending=ending, header_due_s=head_s)
+        parts.append(Part(latest, data, event.made))
+    ending: Ending = "finish"
+    if limit < len(events):
+        ending, bill = "hang", broken_bill(bill, started=limit > 0)
+    reply = Reply(status=200, headers=headers, parts=parts, chunked=True, ending=ending, header_due_s=head_s, bill=bill)
     return with_faults(reply, script)
 
 
@@ -110,10 +166,12 @@ def with_faults(reply: Reply, script: Script) -> Reply:
     ):
         return reply
     parts = list(reply.parts)
-    ending = reply.ending
+    ending, bill = reply.ending, reply.bill
     if script.stall_at_byte >= 0:
+        bill = _cut_bill(bill, parts, script.stall_at_byte)
         parts, ending = _first_bytes(parts, script.stall_at_byte), "hang"
     if script.cut_at_byte >= 0:
+        bill = _cut_bill(bill, parts, script.cut_at_byte)
         parts, ending = _first_bytes(parts, script.cut_at_byte), "reset" if script.reset else "close"
     if script.bytes_per_second:
         parts = _slowed(parts, script.bytes_per_second, script.chunk_bytes)
@@ -129,7 +187,22 @@ def with_faults(reply: Reply, script: Script) -> Reply:
         drop=reply.drop,
         header_due_s=reply.header_due_s,
         separate=bool(script.chunk_bytes),
+        bill=bill,
     )
+
+
+def broken_bill(bill: Bill | None, *, started: bool) -> Bill | None:
+    """The bill of an answer that a script breaks: none where it breaks a stream before ``message_start`` is out."""
+    if bill is None or (bill.streamed and not started):
+        return None
+    return msgspec.structs.replace(bill, whole=False)
+
+
+def _cut_bill(bill: Bill | None, parts: Sequence[Part], count: int) -> Bill | None:
+    """The bill of the first ``count`` bytes."""
+    if sum(len(part.data) for part in parts) <= count:
+        return bill
+    return broken_bill(bill, started=count >= len(parts[0].data))
 
 
 def _first_bytes(parts: Sequence[Part], count: int) -> list[Part]:
@@ -137,7 +210,7 @@ def _first_bytes(parts: Sequence[Part], count: int) -> list[Part]:
     for part in parts:
         data = part.data[:count]
         if data or not kept:
-            kept.append(Part(part.due_s, data))
+            kept.append(Part(part.due_s, data, part.made if len(data) == len(part.data) else 0))
         count -= len(data)
         if count <= 0:
             break
@@ -145,7 +218,10 @@ def _first_bytes(parts: Sequence[Part], count: int) -> list[Part]:
 
 
 def _split(part: Part, size: int) -> list[Part]:
-    return [Part(part.due_s, part.data[start : start + size]) for start in range(0, len(part.data), size)]
+    starts = range(0, len(part.data), size)
+    return [
+        Part(part.due_s, part.data[start : start + size], part.made if start == starts[-1] else 0) for start in starts
+    ]
 
 
 def _slowed(parts: Sequence[Part], rate: float, size: int) -> list[Part]:
@@ -155,6 +231,6 @@ def _slowed(parts: Sequence[Part], rate: float, size: int) -> list[Part]:
     free_s = 0.0
     for piece in (piece for part in parts for piece in _split(part, size)):
         due_s = max(piece.due_s, free_s)
-        slowed.append(Part(due_s, piece.data))
+        slowed.append(Part(due_s, piece.data, piece.made))
         free_s = due_s + len(piece.data) / rate
     return slowed

@@ -15,6 +15,7 @@ import msgspec
 from app.domain.models import ModelFacts
 from workers.simulator.errors import ApiError
 from workers.simulator.exchange import Request, error_reply, json_reply
+from workers.simulator.invoice import Invoice
 from workers.simulator.journal import Entry, Journal
 from workers.simulator.messages import Messages
 from workers.simulator.models import load_models, model_info
@@ -22,15 +23,17 @@ from workers.simulator.schedule import Reply
 from workers.simulator.script import ScriptBook
 from workers.simulator.settings import SimulatorSettings
 
+MESSAGES: Final = "/v1/messages"
 KNOWN_VERSIONS: Final = frozenset({"2023-01-01", "2023-06-01", "2026-10-21"})
 
 
 class Simulator:
-    """The API's state (prompt cache, scripts, rate limits, journal) and its routes."""
+    """The API's state (prompt cache, scripts, rate limits, journal, invoice) and its routes."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self.settings = settings
         self.journal = Journal(settings.journal, settings.journal_body_bytes)
+        self.invoice = Invoice()
         self.scripts = ScriptBook(settings)
         self.models: Mapping[str, ModelFacts] = load_models()
         self._messages = Messages(settings, self.models, self.scripts)
@@ -44,13 +47,17 @@ class Simulator:
             reply = self._route(request, request_id)
         except ApiError as error:
             reply = error_reply(error, request_id)
+        refused = reply.bill is None and request.path == MESSAGES and request.method == "POST"
+        if refused:
+            self.invoice.refuse()
         if entry is not None:
             entry.status = 0 if reply.drop else reply.status
+            entry.outcome = "refused" if refused else ""
         return reply
 
     def _route(self, request: Request, request_id: str) -> Reply:
         match request.method, request.path:
-            case "POST", "/v1/messages":
+            case "POST", path if path == MESSAGES:
                 return self._messages.create(request, request_id, self._authenticate(request))
             case "POST", "/v1/messages/count_tokens":
                 return self._messages.count_tokens(request, request_id, self._authenticate(request))
@@ -116,6 +123,8 @@ class Simulator:
                 return json_reply({"status": "ok", "requests": self._requests}, request_id)
             case "GET", "journal":
                 return json_reply(self.journal.entries(), request_id)
+            case "GET", "invoice":
+                return json_reply(self.invoice.shown(), request_id)
             case "GET", "script":
                 return json_reply(
                     [{**admin.fields, "used": admin.used} for admin in self.scripts.admin_scripts()], request_id
@@ -131,6 +140,7 @@ class Simulator:
             case "POST", "reset":
                 self.scripts.reset()
                 self.journal.clear()
+                self.invoice.clear()
                 self._messages.reset()
                 return json_reply({"status": "ok"}, request_id)
         raise ApiError(404, "Not found")
