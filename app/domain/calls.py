@@ -7,32 +7,47 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from app.domain.models import Price
+from app.domain.prompt_size import PromptSize
+
 
 class Usage(Struct, kw_only=True, frozen=True):
     """Tokens of one answer or, added up, of several; Anthropic's classes.
 
-    ``input_tokens`` excludes what was read from or written to the prompt cache; ``thinking_tokens`` is a part of
-    ``output_tokens``. ``service_tier`` and ``speed`` are Anthropic's words, empty when it said nothing.
+    ``input_tokens`` excludes what was read from or written to the prompt cache; ``cache_write_1h_tokens`` is the part
+    of ``cache_creation_input_tokens`` that is kept for an hour, ``thinking_tokens`` a part of ``output_tokens``.
+    ``service_tier``, ``speed`` and ``inference_geo`` are Anthropic's words, empty when it said nothing.
     """
 
     input_tokens: int = 0
     cache_creation_input_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     cache_read_input_tokens: int = 0
     output_tokens: int = 0
     thinking_tokens: int = 0
+    web_search_requests: int = 0
     service_tier: str = ""
     speed: str = ""
+    inference_geo: str = ""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The whole prompt, whatever the prompt cache did with it."""
+        return self.input_tokens + self.cache_creation_input_tokens + self.cache_read_input_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        """The sum of two answers; tier and speed of the first that has one."""
+        """The sum of two answers; tier, speed and region of the first that has one."""
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             cache_creation_input_tokens=self.cache_creation_input_tokens + other.cache_creation_input_tokens,
+            cache_write_1h_tokens=self.cache_write_1h_tokens + other.cache_write_1h_tokens,
             cache_read_input_tokens=self.cache_read_input_tokens + other.cache_read_input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
             thinking_tokens=self.thinking_tokens + other.thinking_tokens,
+            web_search_requests=self.web_search_requests + other.web_search_requests,
             service_tier=self.service_tier or other.service_tier,
             speed=self.speed or other.speed,
+            inference_geo=self.inference_geo or other.inference_geo,
         )
 
 
@@ -88,6 +103,15 @@ class MessagesCall(Struct, frozen=True, kw_only=True):
         report: what was ignored or adjusted.
         affinity: calls with the same text should use the same upstream credential (``prompt_cache_key``).
         metadata: the client's ``metadata``, for the gateway's log only.
+        size: of the prompt, before Anthropic has counted it.
+        max_tokens: bound on each answer, as in ``body``.
+        max_tokens_given: the client said how long an answer may be; otherwise ``max_tokens`` is a default and says
+            nothing about what to expect.
+        least_tokens: the smallest ``max_tokens`` that this call can be sent with.
+        price: of the model; None where it is not known.
+        inference_geo: where the client wants inference to run, in Anthropic's words; empty leaves it to the account.
+        fast: fast mode was asked for.
+        unbounded: why no upper bound of its cost is known, in words for the client; empty where there is one.
     """
 
     model: str
@@ -101,3 +125,11 @@ class MessagesCall(Struct, frozen=True, kw_only=True):
     report: Report = Report()
     affinity: str = ""
     metadata: dict[str, str] = {}
+    size: PromptSize = PromptSize()
+    max_tokens: int
+    max_tokens_given: bool = False
+    least_tokens: int = 1
+    price: Price | None = None
+    inference_geo: str = ""
+    fast: bool = False
+    unbounded: str = ""

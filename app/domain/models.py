@@ -12,10 +12,10 @@ import datetime
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from app.errors import NotFound
 
@@ -39,26 +39,40 @@ class ModelTableError(ValueError):
     """A model table is not usable; the text says where."""
 
 
+Usd = Annotated[float, Meta(ge=0, le=1_000_000)]
+Multiplier = Annotated[float, Meta(ge=1, le=1000)]
+
+
 class Rates(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Prices in USD per million tokens, for prompts longer than ``above_tokens``."""
 
-    above_tokens: int
-    input: float
-    output: float
-    cache_read: float
-    cache_write_5m: float
-    cache_write_1h: float
+    above_tokens: Annotated[int, Meta(ge=0)]
+    input: Usd
+    output: Usd
+    cache_read: Usd
+    cache_write_5m: Usd
+    cache_write_1h: Usd
 
 
 class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Prices in USD per million tokens; ``long_prompt`` replaces them for the whole of a longer request."""
+    """Prices in USD per million tokens.
 
-    input: float
-    output: float
-    cache_read: float
-    cache_write_5m: float
-    cache_write_1h: float
+    Args:
+        long_prompt: replaces them for the whole of a request with a longer prompt.
+        us_multiplier: of all tokens, where inference is kept in the US (``inference_geo``).
+        fast_multiplier: of all tokens in fast mode; None where it is not known.
+        web_search_per_1000: USD for a thousand searches of the web search tool, whatever the multipliers.
+    """
+
+    input: Usd
+    output: Usd
+    cache_read: Usd
+    cache_write_5m: Usd
+    cache_write_1h: Usd
     long_prompt: Rates | None = None
+    us_multiplier: Multiplier = 1.1
+    fast_multiplier: Multiplier | None = None
+    web_search_per_1000: Usd = 10.0
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

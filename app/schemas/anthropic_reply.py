@@ -135,7 +135,13 @@ class ToolUseBlock(Struct, frozen=True, tag="tool_use"):
     input: Raw = Raw(b"{}")
 
 
-Block = TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock
+class ServerToolUseBlock(Struct, frozen=True, gc=False, tag="server_tool_use"):
+    """A call of a tool that Anthropic runs itself."""
+
+    name: str = ""
+
+
+Block = TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ServerToolUseBlock
 
 
 class WebSearchResultLocation(Struct, frozen=True, gc=False, tag="web_search_result_location"):
@@ -154,16 +160,31 @@ class OutputTokensDetails(Struct, frozen=True, gc=False):
     thinking_tokens: int | None = None
 
 
+class CacheCreation(Struct, frozen=True, gc=False):
+    """The part of the cache writes that is kept for an hour; the rest is for five minutes."""
+
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class ServerToolUsage(Struct, frozen=True, gc=False):
+    """What Anthropic's own tools did."""
+
+    web_search_requests: int | None = None
+
+
 class UsageFields(Struct, frozen=True):
     """Tokens as the wire has them; None is "not said"."""
 
     input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: CacheCreation | None = None
     cache_read_input_tokens: int | None = None
     output_tokens: int | None = None
     output_tokens_details: OutputTokensDetails | None = None
+    server_tool_use: ServerToolUsage | None = None
     service_tier: str | None = None
     speed: str | None = None
+    inference_geo: str | None = None
 
 
 class StopDetails(Struct, frozen=True, gc=False):
@@ -216,7 +237,7 @@ _EVENT_TYPES = frozenset(
     }
 )
 _DELTA_TYPES = frozenset({"text_delta", "input_json_delta", "thinking_delta", "signature_delta", "citations_delta"})
-_BLOCK_TYPES = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
+_BLOCK_TYPES = frozenset({"text", "thinking", "redacted_thinking", "tool_use", "server_tool_use"})
 
 
 def decode_event(data: bytes) -> Event | None:
@@ -240,7 +261,7 @@ def decode_event(data: bytes) -> Event | None:
 
 
 def decode_block(data: bytes | Raw) -> Block | None:
-    """A content block; None for a kind that the client's dialect does not show, such as ``server_tool_use``.
+    """A content block; None for a kind that is not looked at, such as ``web_search_tool_result``.
 
     Raises:
         ValueError: not the shape of a block of its kind.

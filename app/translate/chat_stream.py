@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from app.domain.calls import ReplyPlan, Report, Usage
+from app.domain.output_meter import DEFAULT_RATIOS, MessageUsage, OutputMeter, TokenRatios
 from app.errors import BadUpstreamReply, UpstreamError
 from app.schemas.anthropic_reply import (
     ContentBlockDelta,
@@ -96,7 +97,8 @@ class ChatStream:
         self._structured: StructuredCall | None = None
         self._ending = Ending()
         self._usage_before = Usage()
-        self._usage = Usage()
+        self._meter = OutputMeter()
+        self._earlier_meters: tuple[OutputMeter, ...] = ()
         self._held = b""
         self._writer: ChunkWriter
         self._text_frame: TextFrame
@@ -124,7 +126,16 @@ class ChatStream:
     @property
     def usage(self) -> Usage:
         """Tokens reported so far, those of paused messages included."""
-        return self._usage_before + self._usage
+        return self._usage_before + self._meter.usage
+
+    @property
+    def meters(self) -> tuple[OutputMeter, ...]:
+        """What was measured of each upstream message that has begun: one, or the chain that ``pause_turn`` made."""
+        return (*self._earlier_meters, self._meter) if self._meter.begun else self._earlier_meters
+
+    def usages(self, ratios: TokenRatios = DEFAULT_RATIOS) -> list[MessageUsage]:
+        """The tokens of each upstream message that has begun; estimated where it broke off."""
+        return [meter.usage_so_far(ratios) for meter in self.meters]
 
     @property
     def report(self) -> Report:
@@ -136,11 +147,12 @@ class ChatStream:
         if self._held:
             return self._take_held()
         frames: list[bytes] = []
-        blocks = self._blocks
+        blocks, meter = self._blocks, self._meter
         try:
             for event in self._events.feed(data):
                 if type(event) is ContentBlockDelta:
                     frames.append(blocks[event.index].add(event.delta))
+                    meter.add(event.delta)
                 else:
                     frames.append(self._follow(event))
         except UpstreamError as error:
@@ -171,7 +183,8 @@ class ChatStream:
     def resume(self) -> None:
         """The next upstream reply, to the continued request, follows."""
         self._usage_before = self.usage
-        self._usage = Usage()
+        self._earlier_meters = self.meters
+        self._meter = OutputMeter()
         self._events = UpstreamEvents()
         self._content = ContentAccumulator()
         self._ending = Ending()
@@ -206,7 +219,7 @@ class ChatStream:
 
     def _start(self, event: MessageStart) -> bytes:
         message = _MESSAGE.decode(event.message)
-        self._usage = usage_of(message.usage)
+        self._meter.begin(usage_of(message.usage))
         if self.started:
             return b""
         self.started = True
@@ -223,7 +236,7 @@ class ChatStream:
         if self._plan.structured_tool:
             call = ToolUseBlock(structured_call_id(message.id), self._plan.structured_tool)
             self._structured = StructuredCall(call, writer, self._plan, self._progress)
-        return writer.first(service_tier=service_tier(self._usage))
+        return writer.first(service_tier=service_tier(self._meter.usage))
 
     def _open_block(self, event: ContentBlockStart) -> bytes:
         block = self._block(event.content_block)
@@ -234,6 +247,7 @@ class ChatStream:
 
     def _block(self, content_block: Raw) -> Block:
         block = decode_block(content_block)
+        self._meter.open_block(block)
         match block:
             case TextBlock() if self._structured is not None:
                 return StructuredText(block, self._structured)
@@ -255,7 +269,8 @@ class ChatStream:
 
     def _note_ending(self, event: MessageDelta) -> bytes:
         ending = _ENDING.decode(event.delta)
-        self._usage = usage_of(_USAGE.decode(event.usage), self._usage)
+        told = _USAGE.decode(event.usage)
+        self._meter.finish(usage_of(told, self._meter.usage), complete=told.output_tokens is not None)
         if ending.stop_reason is None or self.finish_reason is not None:
             return b""
         self._ending = ending

@@ -15,6 +15,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from app.domain.calls import MessagesCall, ReplyPlan
 from app.domain.models import ModelFacts, ModelTable, Resolution
+from app.domain.pricing import why_unbounded
+from app.domain.prompt_size import CacheLifetime, Media, prompt_size
 from app.schemas import anthropic
 from app.schemas import openai_chat as openai
 from app.translate import json_schema, parameters
@@ -25,7 +27,7 @@ from app.translate.notes import Notes
 from app.translate.prompt_caching import CacheMarkers, in_prompt_order
 from app.translate.raw import given_bytes
 from app.translate.settings import TranslationSettings
-from app.translate.thinking import ThinkingPlan, plan_thinking
+from app.translate.thinking import ThinkingPlan, least_tokens, plan_thinking
 from app.translate.tools import ToolPlan, add_stubs, plan_tools
 from app.translate.turns import Conversation, TurnTranslator
 
@@ -165,6 +167,7 @@ def translate(
     )
     if request.anthropic:
         body = _extended(body, request.anthropic, settings, notes)
+    is_fast = tier.speed == "fast"
     for path in chat.unknown:
         notes.ignore(path, "nobody knows this field")
     return MessagesCall(
@@ -179,6 +182,27 @@ def translate(
         report=notes.report(),
         affinity=request.prompt_cache_key or request.session_id or "",
         metadata=request.metadata or {},
+        size=prompt_size(
+            len(body),
+            messages=len(history.conversation.messages),
+            media=history.media,
+            context_tokens=facts.context_tokens,
+            cache_lifetime=history.cache_lifetime,
+        ),
+        max_tokens=max_tokens,
+        max_tokens_given=parameters.has_max_tokens(request),
+        least_tokens=least_tokens(thinking, max_tokens),
+        price=facts.price,
+        inference_geo=request.inference_geo or "",
+        fast=is_fast,
+        unbounded=why_unbounded(
+            resolution.id,
+            facts.price,
+            server_tools=history.tools.has_web_search,
+            extension=bool(request.anthropic) and settings.anthropic_extension,
+            fast=is_fast,
+            betas=betas,
+        ),
     )
 
 
@@ -189,6 +213,8 @@ class _History(Struct):
     tools: ToolPlan
     answer_format: dict[str, Any] | UnsetType
     automatic_marker: anthropic.CacheControl | UnsetType
+    cache_lifetime: CacheLifetime
+    media: Media
 
 
 def _resolve(
@@ -217,7 +243,7 @@ def _history(request: openai.ChatRequest, facts: ModelFacts, settings: Translati
     is_conversation = bool(request.session_id) or _has_several_turns(request.messages)
     automatic = markers.automatic(settings.auto_cache, is_conversation=is_conversation, tools=bool(tools.tools))
     markers.settle(in_prompt_order(tools.tools, conversation.system, conversation.messages), automatic)
-    return _History(conversation, tools, answer_format, automatic)
+    return _History(conversation, tools, answer_format, automatic, markers.longest_lifetime(automatic), content.media)
 
 
 def _has_several_turns(messages: Sequence[openai.Message]) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 from msgspec import UNSET, Raw, Struct
 
 from app.domain.models import ModelFacts
+from app.domain.prompt_size import Media
 from app.errors import InvalidRequest
 from app.schemas import anthropic
 from app.schemas import openai_chat as openai
@@ -49,14 +50,18 @@ class DataURL(Struct, frozen=True):
 
 
 class ContentTranslator:
-    """Translates the parts of one request; counts its images."""
+    """Translates the parts of one request.
+
+    Attributes:
+        media: what of it was not text, so far.
+    """
 
     def __init__(self, facts: ModelFacts, settings: TranslationSettings, markers: CacheMarkers, notes: Notes) -> None:
         self._facts = facts
         self._strip_audio = settings.input_audio == "strip"
         self._markers = markers
         self._notes = notes
-        self._image_count = 0
+        self.media = Media()
 
     def blocks(
         self, content: str | Sequence[openai.UserPart | openai.AssistantPart] | None, message_index: int
@@ -104,8 +109,8 @@ class ContentTranslator:
     def _image(self, part: openai.ImagePart, path: str) -> anthropic.ImageBlock:
         if not self._facts.vision:
             raise InvalidRequest(f"{self._facts.id} does not take images.", param=path, code="unsupported_value")
-        self._image_count += 1
-        if self._image_count > MAX_IMAGES:
+        self.media.images += 1
+        if self.media.images > MAX_IMAGES:
             raise InvalidRequest(f"A request has at most {MAX_IMAGES} images.", param=path, code="invalid_value")
         image = part.image_url
         url = image if isinstance(image, str) else image.url
@@ -127,11 +132,14 @@ class ContentTranslator:
                 param=f"{path}.url",
                 code="invalid_image_format",
             )
-        return anthropic.ImageBlock(anthropic.Base64Source(media_type, checked_base64(url, data.start, f"{path}.url")))
+        content = checked_base64(url, data.start, f"{path}.url")
+        self.media.image_chars += len(content)
+        return anthropic.ImageBlock(anthropic.Base64Source(media_type, content))
 
     def _file(self, file: openai.FileData, path: str) -> anthropic.DocumentBlock:
         title = file.filename or UNSET
         if file.file_data is None:
+            self.media.files += 1
             return anthropic.DocumentBlock(anthropic.FileSource(_file_id(file.file_id, path)), title)
         if file.file_id is not None:
             self._notes.ignore(f"{path}.file_id", "file_data is taken instead")
@@ -140,8 +148,10 @@ class ContentTranslator:
         if data.media_type == "application/pdf" and data.is_base64:
             if not self._facts.pdf:
                 raise InvalidRequest(f"{self._facts.id} does not take PDFs.", param=here, code="unsupported_value")
-            source = anthropic.Base64Source("application/pdf", checked_base64(file.file_data, data.start, here))
-            return anthropic.DocumentBlock(source, title)
+            pdf = checked_base64(file.file_data, data.start, here)
+            self.media.pdfs += 1
+            self.media.pdf_chars += len(pdf)
+            return anthropic.DocumentBlock(anthropic.Base64Source("application/pdf", pdf), title)
         if not (data.media_type.startswith("text/") or data.media_type in _TEXT_TYPES):
             raise InvalidRequest(
                 "A file is a PDF in base64, or text (text/*, JSON, CSV): a data URL, or base64 and a filename that"

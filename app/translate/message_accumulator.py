@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
+from app.domain.output_meter import OutputMeter
 from app.errors import BadUpstreamReply
 from app.schemas.anthropic_reply import (
     ContentBlockDelta,
@@ -16,26 +17,36 @@ from app.schemas.anthropic_reply import (
     Event,
     MessageDelta,
     MessageStart,
+    UsageFields,
+    decode_block,
 )
 from app.translate.content_accumulator import ContentAccumulator
 from app.translate.upstream_events import UpstreamEvents
+from app.translate.usage import usage_of
 
 _encode = msgspec.json.encode
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _USAGE: msgspec.json.Decoder[dict[str, Raw] | None] = msgspec.json.Decoder(dict[str, Raw] | None)
 _NULL = Raw(b"null")
+_COUNTS: msgspec.json.Decoder[UsageFields | None] = msgspec.json.Decoder(UsageFields | None)
+_NO_COUNTS = UsageFields()
 
 
 class MessageAccumulator:
-    """Takes the bytes of a stream, gives the message."""
+    """Takes the bytes of a stream, gives the message.
 
-    __slots__ = ("_content", "_events", "_fields", "_usage")
+    Attributes:
+        meter: what was measured of it; tells its tokens where the stream broke off.
+    """
+
+    __slots__ = ("_content", "_events", "_fields", "_usage", "meter")
 
     def __init__(self) -> None:
         self._events = UpstreamEvents()
         self._content = ContentAccumulator()
         self._fields: dict[str, Raw] = {}
         self._usage: dict[str, Raw] = {}
+        self.meter = OutputMeter()
 
     @property
     def stopped(self) -> bool:
@@ -77,15 +88,21 @@ class MessageAccumulator:
         match event:
             case ContentBlockDelta():
                 self._content.add(event)
+                self.meter.add(event.delta)
             case ContentBlockStart():
                 self._content.start(event)
+                self.meter.open_block(decode_block(event.content_block))
             case MessageStart():
                 self._fields = _FIELDS.decode(event.message)
-                self._usage = _USAGE.decode(self._fields.get("usage", _NULL)) or {}
+                usage = self._fields.get("usage", _NULL)
+                self._usage = _USAGE.decode(usage) or {}
+                self.meter.begin(usage_of(_COUNTS.decode(usage) or _NO_COUNTS))
             case MessageDelta():
                 self._fields.update(_FIELDS.decode(event.delta))
                 # Counts are cumulative; null is "not said" and takes nothing back.
                 told = _USAGE.decode(event.usage) or {}
                 self._usage.update((name, value) for name, value in told.items() if bytes(value) != b"null")
+                counts = _COUNTS.decode(event.usage) or _NO_COUNTS
+                self.meter.finish(usage_of(counts, self.meter.usage), complete=counts.output_tokens is not None)
             case _:
                 pass

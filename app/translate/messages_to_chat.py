@@ -48,12 +48,14 @@ class ChatReply(Struct, frozen=True, kw_only=True):
     Args:
         body: the ``chat.completion`` object as JSON.
         usage: tokens of all messages.
+        usages: of each message, in order.
         finish_reasons: of the choices, in order.
         report: what only the answer could tell.
     """
 
     body: bytes
     usage: Usage
+    usages: tuple[Usage, ...]
     finish_reasons: tuple[str, ...]
     report: Report
 
@@ -76,7 +78,8 @@ def to_chat(answers: Sequence[Sequence[bytes]], plan: ReplyPlan, *, created: int
     except (ValueError, RecursionError) as exc:
         raise BadUpstreamReply("The upstream answered something that is not a message.") from exc
     first = chains[0][0]
-    usage = reduce(add, (usage_of(message.usage) for chain in chains for message in chain))
+    usages = tuple(usage_of(message.usage) for chain in chains for message in chain)
+    usage = reduce(add, usages)
     completion = ChatCompletion(
         id=completion_id(first.id),
         created=created,
@@ -88,6 +91,7 @@ def to_chat(answers: Sequence[Sequence[bytes]], plan: ReplyPlan, *, created: int
     return ChatReply(
         body=_encode(completion),
         usage=usage,
+        usages=usages,
         finish_reasons=tuple(choice.finish_reason for choice in built),
         report=reply_report(plan, calls=[choice.calls for choice in choices]),
     )
@@ -109,6 +113,14 @@ def paused_content(body: bytes) -> bytes | None:
         return _encode(sendable(message.content))
     except (ValueError, RecursionError) as exc:
         raise BadUpstreamReply("The upstream answered something that is not a message.") from exc
+
+
+def message_usage(body: bytes) -> Usage | None:
+    """The tokens of one plain message, for a call that failed after it; None where it is not a message."""
+    try:
+        return usage_of(_message(body).usage)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _message(body: bytes) -> Message:

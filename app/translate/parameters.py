@@ -57,6 +57,11 @@ def max_tokens(request: openai.ChatRequest, facts: ModelFacts, settings: Transla
     return wanted
 
 
+def has_max_tokens(request: openai.ChatRequest) -> bool:
+    """Whether the client bounds the answer itself."""
+    return request.prewarm or request.max_completion_tokens is not None or request.max_tokens is not None
+
+
 class Sampling(Struct, frozen=True):
     """Sampling parameters; if any is set, the request has to go to the older API version."""
 

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from msgspec import UNSET, UnsetType
 
+from app.domain.prompt_size import CacheLifetime
 from app.schemas import anthropic
 from app.schemas import openai_chat as openai
 from app.translate.notes import Notes
@@ -106,6 +107,12 @@ class CacheMarkers:
             if not _is_hour(block.cache_control):
                 block.cache_control = anthropic.CacheControl(ttl="1h")
                 self._notes.adjust(f"{path}.ttl", "1h", "a later marker has an hour, and lifetimes may not grow")
+
+    def longest_lifetime(self, automatic: anthropic.CacheControl | UnsetType) -> CacheLifetime:
+        """The longest lifetime of all markers, the automatic one included; empty where there is none."""
+        if _is_hour(automatic) or any(_is_hour(block.cache_control) for block, _ in self._set.values()):
+            return "1h"
+        return "5m" if self._set or automatic is not UNSET else ""
 
     def _report_lifetime(self, *, is_cached: bool) -> None:
         """What became of the lifetime that the client wants for all markers."""

@@ -127,6 +127,20 @@ def plan_thinking(
     return plan
 
 
+def least_tokens(plan: ThinkingPlan, max_tokens: int) -> int:
+    """The smallest ``max_tokens`` that goes with what is sent about thinking: a budget has to be below it.
+
+    Args:
+        plan: of the request.
+        max_tokens: of the request; it is taken to go with the plan.
+    """
+    if plan.thinking is UNSET or plan.thinking["type"] != "enabled":
+        return min(max_tokens, 1)
+    budget = plan.thinking.get("budget_tokens")
+    given = msgspec.json.decode(budget) if isinstance(budget, Raw) else budget
+    return min(max_tokens, given + 1) if isinstance(given, int) else max_tokens
+
+
 def _verbatim(thinking: dict[str, Raw]) -> dict[str, Any]:
     """The client's own object; only its type is looked into."""
     type_ = bytes(thinking.get("type", b"null"))

@@ -23,14 +23,19 @@ def usage_of(fields: UsageFields, before: Usage = _NOTHING) -> Usage:
     Counts in a stream are cumulative, and its last ones may correct those of its start: they replace, never add.
     """
     details = fields.output_tokens_details
+    writes = fields.cache_creation
+    searches = fields.server_tool_use
     return Usage(
         input_tokens=_told(fields.input_tokens, before.input_tokens),
         cache_creation_input_tokens=_told(fields.cache_creation_input_tokens, before.cache_creation_input_tokens),
+        cache_write_1h_tokens=_told(writes.ephemeral_1h_input_tokens if writes else None, before.cache_write_1h_tokens),
         cache_read_input_tokens=_told(fields.cache_read_input_tokens, before.cache_read_input_tokens),
         output_tokens=_told(fields.output_tokens, before.output_tokens),
         thinking_tokens=_told(details.thinking_tokens if details else None, before.thinking_tokens),
+        web_search_requests=_told(searches.web_search_requests if searches else None, before.web_search_requests),
         service_tier=fields.service_tier or before.service_tier,
         speed=fields.speed or before.speed,
+        inference_geo=fields.inference_geo or before.inference_geo,
     )
 
 
@@ -40,7 +45,7 @@ def _told(count: int | None, before: int) -> int:
 
 def chat_usage(usage: Usage) -> ChatUsage:
     """OpenAI's ``usage`` object."""
-    prompt_tokens = usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens
+    prompt_tokens = usage.prompt_tokens
     return ChatUsage(
         prompt_tokens=prompt_tokens,
         completion_tokens=usage.output_tokens,

@@ -7,6 +7,7 @@ from app.schemas.anthropic_reply import (
     InputJsonDelta,
     MessageStop,
     Ping,
+    ServerToolUseBlock,
     TextBlock,
     TextDelta,
     decode_block,
@@ -88,7 +89,12 @@ def test_a_block_is_typed_by_its_kind() -> None:
 
 
 def test_a_block_of_a_kind_that_is_not_shown_is_none() -> None:
-    assert decode_block(b'{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{}}') is None
+    assert decode_block(b'{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[]}') is None
+
+
+def test_a_call_of_a_server_tool_has_a_name() -> None:
+    block = decode_block(b'{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{}}')
+    assert block == ServerToolUseBlock("web_search")
 
 
 @pytest.mark.parametrize("data", [b'{"type":"text"}', b'{"type":"tool_use","id":1,"name":"a"}', b"[]", b"{}"])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.domain.calls import ReplyPlan, Report, Usage
+from app.domain.output_meter import MessageUsage, TokenRatios
 from app.errors import BadUpstreamReply, UpstreamStatus, UpstreamUnreachable
 from app.translate.chat_stream import ChatStream
 from tests.support.anthropic_stream import (
@@ -373,3 +374,51 @@ def test_a_refusal_comes_before_the_last_chunk() -> None:
     sent = chat_stream().feed(stream([message_start(), *text_block(0, "part"), ending, MESSAGE_STOP]))
     assert deltas(sent)[1:] == [{"content": "part"}, {"refusal": "No."}, {}]
     assert finish_reasons(sent) == ["content_filter"]
+
+
+# --- what a message that broke off has used -------------------------------------------------------------------------
+
+
+def test_a_complete_message_has_used_what_anthropic_says() -> None:
+    chat = chat_stream()
+    chat.feed(text_stream("a", "b"))
+    assert chat.usages() == [MessageUsage(usage=Usage(input_tokens=10, output_tokens=5), estimated=False)]
+
+
+def test_before_a_message_has_begun_nothing_is_known_of_it() -> None:
+    chat = chat_stream()
+    chat.feed(event({"type": "ping"}))
+    assert chat.usages() == []
+
+
+def test_a_message_that_broke_off_is_estimated_by_what_has_come() -> None:
+    chat = chat_stream()
+    call = tool_block(1, "now", '{"a":', "1}")
+    chat.feed(stream([message_start(), *text_block(0, "12345678", "grün"), *call]))
+    assert chat.usages() == [MessageUsage(usage=Usage(input_tokens=10, output_tokens=6), estimated=True)]
+    assert chat.usages(TokenRatios(said=1))[0].usage.output_tokens == 8 + 5 + 3 + 7
+    assert chat.usage == Usage(input_tokens=10, output_tokens=1)
+
+
+def test_thinking_that_the_client_does_not_see_is_used_as_well() -> None:
+    chat = chat_stream()
+    start = block_start(0, {"type": "thinking", "thinking": "", "signature": ""})
+    chat.feed(stream([message_start(), start]))
+    assert chat.usages(TokenRatios(hidden_block=100))[0].usage.thinking_tokens == 50
+    chat.feed(stream([block_delta(0, "signature_delta", signature="s" * 80), block_stop(0)]))
+    assert chat.usages(TokenRatios(hidden=1))[0].usage == Usage(input_tokens=10, output_tokens=80, thinking_tokens=80)
+
+
+def test_every_message_of_a_paused_chain_is_told_apart() -> None:
+    chat = chat_stream(continue_pauses=True)
+    search = [block_start(0, SEARCH), block_stop(0)]
+    chat.feed(stream([message_start(), *search, message_delta("pause_turn"), MESSAGE_STOP]))
+    assert len(chat.usages()) == 1
+    chat.resume()
+    assert [used.estimated for used in chat.usages()] == [False]
+    chat.feed(stream([message_start(), *text_block(0, "12345678")]))
+    assert chat.usages() == [
+        MessageUsage(usage=Usage(input_tokens=10, output_tokens=5), estimated=False),
+        MessageUsage(usage=Usage(input_tokens=10, output_tokens=2), estimated=True),
+    ]
+    assert [meter.complete for meter in chat.meters] == [True, False]

@@ -173,3 +173,56 @@ def test_an_unknown_model_is_told_after_its_refusal() -> None:
 def test_strict_does_not_let_it_be_told() -> None:
     with pytest.raises(InvalidRequest, match="tool_choice"):
         downgraded({"model": "claude-next-1", "tools": [WEATHER], "tool_choice": "required"}, strict=True)
+
+
+# --- what is known of the cost --------------------------------------------------------------------------------------
+
+
+def test_the_call_knows_what_bounds_its_cost() -> None:
+    made = call({"model": "opus", "max_tokens": 77, "inference_geo": "us"})
+    assert (made.max_tokens, made.max_tokens_given, made.least_tokens) == (77, True, 1)
+    assert made.price == MODELS.resolve("opus").facts.price
+    assert (made.inference_geo, made.fast, made.unbounded) == ("us", False, "")
+    assert 0 < made.size.expected_tokens < 20
+    assert len(made.body) < made.size.most_tokens < len(made.body) + 5000
+
+
+@pytest.mark.parametrize(
+    ("request_", "max_tokens", "given"),
+    [
+        ({}, 16_000, False),
+        ({"stream": True}, 32_000, False),
+        ({"max_completion_tokens": 5}, 5, True),
+        ({"max_tokens": 5}, 5, True),
+        ({"prewarm": True}, 0, True),
+    ],
+)
+def test_a_default_bound_is_not_the_clients(request_: dict[str, Any], max_tokens: int, given: bool) -> None:
+    made = call(request_)
+    assert (made.max_tokens, made.max_tokens_given) == (max_tokens, given)
+
+
+@pytest.mark.parametrize(
+    ("reason", "request_", "options"),
+    [
+        ("claude-next-1", {"model": "claude-next-1"}, {}),
+        ("web search", {"web_search_options": {}}, {}),
+        ("'anthropic' object", {"anthropic": {"container": "c"}}, {"anthropic_extension": True}),
+        ("fast mode", {"service_tier": "fast"}, {"fast_mode": True}),
+        ("'context-2m'", {"betas": ["context-2m"]}, {"allowed_betas": ("context-2m",)}),
+    ],
+)
+def test_a_call_whose_cost_has_no_bound_says_why(
+    reason: str, request_: dict[str, Any], options: dict[str, Any]
+) -> None:
+    assert reason in call(request_, **options).unbounded
+
+
+def test_what_the_operator_does_not_allow_leaves_the_cost_bounded() -> None:
+    request = {"anthropic": {"container": "c"}, "service_tier": "fast", "betas": ["context-2m"]}
+    assert call(request).unbounded == ""
+
+
+def test_fast_mode_with_a_known_price_is_bounded() -> None:
+    made = call({"model": "claude-opus-4-6", "service_tier": "fast"}, fast_mode=True)
+    assert (made.fast, made.unbounded) == (True, "")

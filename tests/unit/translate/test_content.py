@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.chat_requests import adjusted, ignored, refusal, sent, with_facts
+from tests.support.chat_requests import adjusted, call, ignored, refusal, sent, with_facts
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 PDF = "JVBERi0xLjQK"
@@ -183,3 +183,19 @@ def test_refusals_of_the_assistant_are_text() -> None:
     request = {"messages": [a, {"role": "assistant", "content": said}, b]}
     assert sent(request)["messages"][1]["content"] == [{"type": "text", "text": "No."}, {"type": "text", "text": "Ok."}]
     assert adjusted(request) == {}
+
+
+def test_what_is_not_text_is_counted_by_itself() -> None:
+    data = base64.b64encode(b"%PDF-" + bytes(300_000)).decode()
+    plain = call(user({"type": "text", "text": "x"})).size
+    with_image = call(user({"type": "text", "text": "x"}, image(f"data:image/png;base64,{data}"))).size
+    assert 1500 < with_image.expected_tokens - plain.expected_tokens < 1700
+    assert with_image.most_tokens - plain.most_tokens < 10_000
+    with_pdf = call(user(file(filename="a.pdf", file_data=data))).size
+    assert with_pdf.most_tokens == 1_000_000
+    assert 10_000 < with_pdf.expected_tokens < 20_000
+    assert call(user(file(file_id="file_1"), model="claude-haiku-4-5")).size.most_tokens == 200_000
+
+
+def test_a_document_of_text_is_bounded_by_its_bytes() -> None:
+    assert call(user(file(file_data=text_url(b"x" * 40_000)))).size.most_tokens < 50_000

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from app.domain.calls import Usage
+from app.domain.output_meter import MessageUsage
 from app.errors import BadUpstreamReply, UpstreamStatus, UpstreamUnreachable
 from app.translate.message_accumulator import MessageAccumulator
 from tests.support.anthropic_stream import (
@@ -89,7 +91,7 @@ def test_nonsense_is_raised(nonsense: bytes) -> None:
 
 
 def test_parts_that_do_not_fit_together_are_an_error() -> None:
-    block = [block_start(0, {"type": "text", "text": 7}), block_delta(0, "text_delta", text="a")]
+    block = [block_start(0, {"type": "hologram", "text": 7}), block_delta(0, "text_delta", text="a")]
     with pytest.raises(BadUpstreamReply):
         accumulated(stream([message_start(), *block, MESSAGE_STOP])).message()
 
@@ -102,3 +104,18 @@ def test_a_stream_that_broke_off_has_no_message() -> None:
 def test_a_body_that_is_no_stream_has_no_message() -> None:
     with pytest.raises(BadUpstreamReply):
         accumulated(b"<html></html>").message()
+
+
+def test_a_complete_message_has_used_what_anthropic_says() -> None:
+    used = accumulated(text_stream("a")).meter.usage_so_far()
+    assert used == MessageUsage(usage=Usage(input_tokens=10, output_tokens=5), estimated=False)
+
+
+def test_a_message_that_broke_off_is_estimated_by_what_has_come() -> None:
+    events = [message_start(usage=None), *tool_block(0, "now", '{"a":1}'), message_delta(usage={"input_tokens": 7})]
+    used = accumulated(stream(events)).meter.usage_so_far()
+    assert used == MessageUsage(usage=Usage(input_tokens=7, output_tokens=3), estimated=True)
+
+
+def test_before_a_message_has_begun_nothing_is_known_of_it() -> None:
+    assert not MessageAccumulator().meter.begun

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.calls import ReplyPlan, Report, Usage
 from app.errors import BadUpstreamReply
-from app.translate.messages_to_chat import ChatReply, paused_content, to_chat
+from app.translate.messages_to_chat import ChatReply, message_usage, paused_content, to_chat
 
 PAGE = {"type": "web_search_result_location", "url": "https://a.test", "title": "A", "encrypted_index": "e"}
 PLACE = {"type": "page_location", "cited_text": "c", "document_index": 0}
@@ -172,6 +172,12 @@ def test_a_chain_of_paused_messages_is_one_answer() -> None:
     assert first_message(answer)["content"] == "Let me look. Found it."
     assert first_message(answer)["annotations"][0]["url_citation"]["start_index"] == 12
     assert answer.usage == Usage(input_tokens=10, output_tokens=6)
+    assert answer.usages == (Usage(input_tokens=5, output_tokens=3),) * 2
+
+
+def test_the_tokens_of_one_message_can_be_read_alone() -> None:
+    body = message(text("a"), usage={"input_tokens": 1, "server_tool_use": {"web_search_requests": 2}})
+    assert message_usage(body) == Usage(input_tokens=1, web_search_requests=2)
 
 
 def test_a_paused_message_is_continued_with_its_blocks_as_they_were_received() -> None:
@@ -209,3 +215,8 @@ def test_a_body_that_is_no_message_is_an_error(body: bytes) -> None:
 def test_a_pause_is_not_read_from_a_body_that_is_no_message(body: bytes) -> None:
     with pytest.raises(BadUpstreamReply):
         paused_content(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"id":"msg_1","model":"m","usage":{"input_tokens":"many"}}'])
+def test_a_body_that_is_no_message_tells_no_tokens(body: bytes) -> None:
+    assert message_usage(body) is None

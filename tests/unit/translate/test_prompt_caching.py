@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.chat_requests import HELLO, WEATHER, adjusted, ignored, sent
+from tests.support.chat_requests import HELLO, WEATHER, adjusted, call, ignored, sent
 
 MARK = {"type": "ephemeral"}
 HOUR = {"type": "ephemeral", "ttl": "1h"}
@@ -183,3 +183,17 @@ def test_the_latest_markers_are_kept(mode: str, kept: int) -> None:
     assert marks(request, auto_cache=mode) == [None] * (4 - kept) + [MARK] * kept
     dropped = tuple(f"messages[0].content[{index}].cache_control" for index in range(4 - kept))
     assert ignored(request, auto_cache=mode) == ("tools[0].function.cache_control", *dropped)
+
+
+@pytest.mark.parametrize(
+    ("request_", "mode", "lifetime"),
+    [
+        ({}, "off", ""),
+        ({}, "always", "5m"),
+        ({"prompt_cache_retention": "24h"}, "always", "1h"),
+        (user(text(cache_control=MARK)), "off", "5m"),
+        (user(text(cache_control=MARK), text(cache_control=HOUR), text(cache_control=MARK)), "off", "1h"),
+    ],
+)
+def test_the_longest_lifetime_is_known(request_: dict[str, Any], mode: str, lifetime: str) -> None:
+    assert call(request_, auto_cache=mode).size.cache_lifetime == lifetime

@@ -18,6 +18,7 @@ from app.translate.chat_to_messages import TranslationSettings, decode_chat_requ
 from app.translate.compatibility import compatibility
 from tests.support.chat_requests import MODELS
 from tests.support.chat_strategies import JSON, broken_requests, chat_requests
+from workers.simulator.prompt import pieces_of, total_tokens
 from workers.simulator.validation import check_request
 from workers.simulator.wire import MessagesRequest
 
@@ -99,6 +100,18 @@ def test_the_simulator_finds_nothing_wrong_with_it(request: Any, chosen: Transla
     facts = MODELS.resolve(call.model).facts
     upstream_request = msgspec.json.decode(call.body, type=MessagesRequest)
     check_request(upstream_request, facts, call.anthropic_version, call.betas, call.body)
+
+
+@LARGE
+@given(chat_requests(), SETTINGS)
+def test_no_prompt_is_longer_than_its_bound(request: Any, chosen: TranslationSettings) -> None:
+    call = to_messages(decode_chat_request(json.dumps(request).encode()), MODELS, chosen)
+    pieces = pieces_of(msgspec.json.decode(call.body, type=MessagesRequest))
+    assert total_tokens(pieces) <= call.size.most_tokens
+    assert call.size.expected_tokens <= call.size.most_tokens
+    assert (call.size.cache_lifetime == "") == (b'"cache_control":' not in call.body)
+    assert any(piece.ttl == "1h" for piece in pieces) <= (call.size.cache_lifetime == "1h")
+    assert call.least_tokens <= call.max_tokens
 
 
 @LARGE

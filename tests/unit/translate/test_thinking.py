@@ -346,3 +346,19 @@ def test_reasoning_text_alone_cannot_be_replayed(field: str) -> None:
     assert ignored({"messages": [*HELLO, {"role": "assistant", "content": "a", field: "hm"}, *HELLO]}) == (
         f"messages[1].{field}",
     )
+
+
+@pytest.mark.parametrize(
+    ("request_", "least"),
+    [
+        ({"model": BUDGETS}, 1),
+        ({"model": BUDGETS, "reasoning_effort": "low", "max_tokens": 8000}, 4097),
+        ({"model": BUDGETS, "thinking": {"type": "enabled", "budget_tokens": 2000}}, 2001),
+        ({"model": BUDGETS, "thinking": {"type": "enabled", "budget_tokens": 2000}, "max_tokens": 1500}, 1500),
+        ({"model": BUDGETS, "thinking": {"type": "enabled"}, "max_tokens": 1500}, 1500),
+        ({"reasoning_effort": "high"}, 1),
+        ({"prewarm": True}, 0),
+    ],
+)
+def test_the_smallest_bound_leaves_room_for_the_budget(request_: dict[str, Any], least: int) -> None:
+    assert call(request_).least_tokens == least

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from app.domain.calls import Usage
-from app.schemas.anthropic_reply import OutputTokensDetails, UsageFields
+from app.schemas.anthropic_reply import CacheCreation, OutputTokensDetails, ServerToolUsage, UsageFields
 from app.translate.usage import chat_usage, service_tier, usage_of
 
 
@@ -12,20 +12,26 @@ def test_every_field_is_read() -> None:
     fields = UsageFields(
         input_tokens=1,
         cache_creation_input_tokens=2,
+        cache_creation=CacheCreation(1),
         cache_read_input_tokens=3,
         output_tokens=4,
         output_tokens_details=OutputTokensDetails(5),
+        server_tool_use=ServerToolUsage(6),
         service_tier="priority",
         speed="fast",
+        inference_geo="us",
     )
     assert usage_of(fields) == Usage(
         input_tokens=1,
         cache_creation_input_tokens=2,
+        cache_write_1h_tokens=1,
         cache_read_input_tokens=3,
         output_tokens=4,
         thinking_tokens=5,
+        web_search_requests=6,
         service_tier="priority",
         speed="fast",
+        inference_geo="us",
     )
 
 
@@ -36,10 +42,11 @@ def test_later_counts_replace_earlier_ones_and_silence_keeps_them() -> None:
 
 
 def test_details_without_a_count_keep_the_count() -> None:
-    assert (
-        usage_of(UsageFields(output_tokens_details=OutputTokensDetails()), Usage(thinking_tokens=3)).thinking_tokens
-        == 3
+    fields = UsageFields(
+        output_tokens_details=OutputTokensDetails(), cache_creation=CacheCreation(), server_tool_use=ServerToolUsage()
     )
+    before = Usage(thinking_tokens=3, cache_write_1h_tokens=4, web_search_requests=5)
+    assert usage_of(fields, before) == usage_of(UsageFields(), before) == before
 
 
 def test_the_prompt_of_openai_includes_the_prompt_cache() -> None:
