@@ -64,3 +64,102 @@ NO_LIMITS = Limits()
 
 #: What happens to a key's requests while Redis is away: its share of the limits by local count, or 503.
 OutagePolicy = Literal["fail_open", "fail_closed"]
+
+
+class Demand(Struct, frozen=True, kw_only=True):
+    """What one request asks for, before anything is called.
+
+    Args:
+        model: the model id that will be called.
+        model_names: everything that model is called here, for the list of models of a key.
+        input_tokens: expected input tokens, what may be read from the prompt cache included.
+        input_nano: expected cost of the input.
+        output_tokens: expected output tokens, where the client bounded them; ``None`` is the running mean of the model.
+        worst_input_nano: cost of the input at worst; ``None``: it cannot be bounded.
+        output_nano_per_token: cost of an output token at worst, of all answers together (``n``).
+        max_tokens: the bound of output tokens of one answer.
+        least_tokens: the smallest such bound that makes sense; a budget near its end lowers ``max_tokens`` to this.
+    """
+
+    model: str
+    model_names: tuple[str, ...] = ()
+    input_tokens: int = 0
+    input_nano: int = 0
+    output_tokens: int | None = None
+    worst_input_nano: int | None = 0
+    output_nano_per_token: int = 0
+    max_tokens: int = 0
+    least_tokens: int = 0
+
+
+class Hold(Struct, frozen=True, kw_only=True):
+    """What an admitted request has reserved: tokens of its rates, nano-dollars of its budgets."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    nano: int = 0
+
+
+class Use(Struct, frozen=True, kw_only=True):
+    """What a request has used, so far or in the end.
+
+    Args:
+        input_tokens: neither read from nor written to the prompt cache.
+        cache_write_tokens: written to it; counts against the input rate.
+        cache_read_tokens: read from it; does not.
+        output_tokens: of all its answers.
+        nano: what it costs.
+        estimated: the upstream did not tell; what could be seen was counted.
+        complete: the answer is whole, so that its length says something about the next one.
+        requests: how many requests this was; 0 when the upstream was not called after all.
+    """
+
+    input_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_read_tokens: int = 0
+    output_tokens: int = 0
+    nano: int = 0
+    estimated: bool = False
+    complete: bool = False
+    requests: int = 1
+
+    def __add__(self, other: Use) -> Use:
+        """Both together."""
+        return Use(
+            input_tokens=self.input_tokens + other.input_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            nano=self.nano + other.nano,
+            estimated=self.estimated or other.estimated,
+            complete=self.complete and other.complete,
+            requests=self.requests + other.requests,
+        )
+
+
+#: The names of limits, in the order in which they are stored and told.
+LIMIT_FIELDS = Limits.__struct_fields__
+
+
+class Gauge(Struct, frozen=True, kw_only=True):
+    """How a rate stands, for ``x-ratelimit-*``: per minute, left, seconds until it is full again."""
+
+    limit: int
+    left: int
+    full_in_s: float
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """Which limit refused a request; nothing was taken.
+
+    Args:
+        whose: the key's own limit, or the one of its tenant.
+        limit: a name of ``LIMIT_FIELDS``.
+        retry_after_s: seconds until it frees up; ``None`` for a budget that never does.
+        spent: money is what is missing; ``False`` where only running requests hold it.
+    """
+
+    whose: Literal["key", "tenant"]
+    limit: str
+    retry_after_s: float | None
+    spent: bool = False

@@ -53,7 +53,7 @@ async def handshake(address: Address, wire: Wire, client_name: str, probe: bytes
     required = len(commands)
     commands.append(pack(("CLIENT", "SETNAME", client_name)))
     batch = Batch(asyncio.get_running_loop().create_future(), len(commands))
-    wire.pending.extend((batch.future, _NEVER, None, batch, index) for index in range(len(commands)))
+    wire.pending.extend((batch.future, _NEVER, None, batch, index, False) for index in range(len(commands)))
     wire.write(b"".join(commands))
     for reply in (await batch.future)[:required]:
         if isinstance(reply, StateError) and not isinstance(reply, WritesRefused):

@@ -136,7 +136,7 @@ class Lane:
             return future
         deadline = monotonic() + self._timeout_s
         batch = Batch(future, len(packed))
-        calls = tuple((future, deadline, script, batch, index) for index, script in enumerate(scripts))
+        calls = tuple((future, deadline, script, batch, index, False) for index, script in enumerate(scripts))
         self._submit(b"".join(packed), calls, deadline)
         return future
 
@@ -146,12 +146,12 @@ class Lane:
         deadline = monotonic() + self._timeout_s
         wire = self._wire
         if wire is not None and len(wire.pending) < self._queue_limit and not wire.congested:
-            wire.pending.append((future, deadline, script, None, 0))
+            wire.pending.append((future, deadline, script, None, 0, False))
             wire.write(packed)
             if self._timer is None:
                 self._arm(self._timeout_s)
         else:
-            self._submit(packed, ((future, deadline, script, None, 0),), deadline)
+            self._submit(packed, ((future, deadline, script, None, 0, False),), deadline)
         return future
 
     def _submit(self, packed: bytes, calls: tuple[Pending, ...], deadline: float) -> None:
@@ -192,8 +192,8 @@ class Lane:
 
     def refused(self, wire: Wire, call: Pending, error: StateError) -> None:
         """Completes a call that got an error reply, or repeats it when only its script was missing."""
-        future, _, script, batch, index = call
-        if isinstance(error, UnknownScript) and script is not None:
+        future, _, script, batch, index, whole = call
+        if isinstance(error, UnknownScript) and script is not None and not whole:
             self._send_whole(wire, call, script)
             return
         if batch is not None:
@@ -210,13 +210,14 @@ class Lane:
             self.answered(wire)
 
     def _send_whole(self, wire: Wire, call: Pending, script: ScriptWords) -> None:
-        future, deadline, _, batch, index = call
-        wire.pending.append((future, deadline, None, batch, index))
+        future, deadline, _, batch, index, _ = call
+        again: Pending = (future, deadline, script, batch, index, True)
+        wire.pending.append(again)
         wire.write(pack_script_text(script))
         # It stands behind younger calls now, where the timer for the oldest one would find it late.
         if self._loop is not None:
             left_s = max(0.0, deadline - monotonic()) + _LOOK_AGAIN_S
-            self._loop.call_later(left_s, self._expire, (future, deadline, None, batch, index))
+            self._loop.call_later(left_s, self._expire, again)
 
     def wire_lost(self, wire: Wire, reason: str) -> None:
         """The connection is gone; a new one is sought at once if it had been a good one."""

@@ -21,11 +21,14 @@ class Script(Struct, frozen=True, kw_only=True):
         name: file name without its ending.
         text: the source, as it is sent by ``EVAL``.
         sha1: lower-case hexadecimal digest of ``text``, as ``EVALSHA`` wants it.
+        echoes: its reply is a list that begins with ``ARGV[1]``, the id of the call; another id means that the
+            connection is out of step (``wire.py``).
     """
 
     name: str
     text: bytes
     sha1: bytes
+    echoes: bool = False
 
 
 #: A script with its keys and arguments; a ``ScriptCall`` is one, and costs more to make.
@@ -40,16 +43,25 @@ class ScriptCall(NamedTuple):
     args: Sequence[bytes | str | int | float] = ()
 
 
-def script_from_text(name: str, text: bytes) -> Script:
+def script_from_text(name: str, text: bytes, *, echoes: bool = False) -> Script:
     """A script from its source; the digest is Redis's own rule, not a matter of security."""
-    return Script(name=name, text=text, sha1=hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
+    sha1 = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+    return Script(name=name, text=text, sha1=sha1, echoes=echoes)
 
 
-def _load(name: str) -> Script:
-    return script_from_text(name, files("app.state").joinpath("scripts", f"{name}.lua").read_bytes())
+def load_script(name: str, *, after: str = "", echoes: bool = False) -> Script:
+    """A script of ``scripts/``.
+
+    Args:
+        name: file name without its ending.
+        after: name of another file that it begins with: functions that several scripts share.
+        echoes: see ``Script``.
+    """
+    texts = [files("app.state").joinpath("scripts", f"{part}.lua").read_bytes() for part in (after, name) if part]
+    return script_from_text(name, b"\n".join(texts), echoes=echoes)
 
 
 #: ``figures.publish``
-PUBLISH_WORKER = _load("publish_worker")
+PUBLISH_WORKER = load_script("publish_worker")
 #: ``secret.shared_secret``
-SHARED_SECRET = _load("shared_secret")
+SHARED_SECRET = load_script("shared_secret")

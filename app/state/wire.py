@@ -2,7 +2,8 @@
 
 A wire matches replies to the calls that wait for them, nothing more: deadlines, reconnecting and scripts are the
 lane's (``lane.py``). The order of ``pending`` is the order on the wire. An abandoned call (its future is done:
-cancelled or past its deadline) keeps its place there, so that its reply is still consumed, and dropped. The protocol
+cancelled or past its deadline) keeps its place there, so that its reply is still consumed, and dropped. A script that
+echoes the id of its call lets the wire see whether it is in step: a reply with another id reaches nobody. The protocol
 is RESP2: RESP3 brought nothing (PERFORMANCE.md section 2). Reply parser and command packer are hiredis's.
 """
 
@@ -47,9 +48,9 @@ class Batch:
             self.future.set_result(self.replies)
 
 
-#: A command on the wire: the future that waits, its deadline in monotonic seconds, the script to send whole should the
-#: server not know it, and the place in a batch. A plain tuple, as one is made for every command.
-Pending: TypeAlias = tuple[asyncio.Future[Any], float, ScriptWords | None, Batch | None, int]
+#: A command on the wire: the future that waits, its deadline in monotonic seconds, the script that it calls, the place
+#: in a batch, and whether the script was sent whole. A plain tuple, as one is made for every command.
+Pending: TypeAlias = tuple[asyncio.Future[Any], float, ScriptWords | None, Batch | None, int, bool]
 
 
 class WireOwner(Protocol):
@@ -141,7 +142,11 @@ class Wire(asyncio.Protocol):
                     self._out_of_step("a reply that nobody asked for")
                     break
                 call = pending.popleft()
-                future, _, _, batch, index = call
+                future, _, script, batch, index, _ = call
+                if script is not None and script[0].echoes and not _is_echo(script, reply):
+                    pending.appendleft(call)
+                    self._out_of_step("the reply to another call")
+                    break
                 if future.done():
                     continue
                 if isinstance(reply, StateError):
@@ -174,6 +179,13 @@ class Wire(asyncio.Protocol):
 
     def _out_of_step(self, what: str) -> None:
         self.close(f"the server sent {what}")
+
+
+def _is_echo(script: ScriptWords, reply: Any) -> bool:
+    """Whether a reply is that of this call; a refusal of the server has no id."""
+    if type(reply) is list:
+        return bool(reply) and reply[0] == script[2][0]
+    return isinstance(reply, StateError)
 
 
 def pack(words: Sequence[bytes | str | int | float]) -> bytes:

@@ -62,13 +62,13 @@ class Setup:
 
     def call(self, *words: str) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self.loop.create_future()
-        self.wire.pending.append((future, 0.0, None, None, 0))
+        self.wire.pending.append((future, 0.0, None, None, 0, False))
         self.wire.write(pack(words))
         return future
 
     def batch(self, size: int) -> asyncio.Future[list[Any]]:
         batch = Batch(self.loop.create_future(), size)
-        self.wire.pending.extend((batch.future, 0.0, None, batch, index) for index in range(size))
+        self.wire.pending.extend((batch.future, 0.0, None, batch, index, False) for index in range(size))
         return batch.future
 
 

@@ -1,0 +1,280 @@
+"""Keys, rates, concurrency and budgets of every replica in one place: one script before a call, one after it.
+
+``admit`` reserves all or nothing, ``renew`` keeps the lease of a request that runs, ``settle`` turns what was reserved
+into what was used. The scripts decide on the server's clock; this module puts domain values into words and back.
+Contract: DESIGN.md section 3; what each step does is said in ``scripts/*.lua``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from msgspec import Struct
+
+from app.domain.auth import ApiKey, Caller, Scope
+from app.domain.limits import LIMIT_FIELDS, Demand, Gauge, Hold, Limits, Refusal, Use
+from app.errors import StateError
+from app.state import keys
+from app.state.api_keys import decode_doc
+from app.state.connection import StateConnection
+from app.state.scripts import load_script
+
+#: A lease lasts this long; it is renewed three times within.
+LEASE_S: Final = 12.0
+RENEW_EVERY_S: Final = 4.0
+
+ADMIT: Final = load_script("admit", after="ledger", echoes=True)
+RENEW: Final = load_script("renew", after="ledger", echoes=True)
+SETTLE: Final = load_script("settle", after="ledger", echoes=True)
+
+_LEASE_US: Final = int(LEASE_S * 1_000_000)
+_TTLS: Final = (keys.STATE_TTL_S, keys.SPEND_TTL_S, keys.USAGE_TTL_S)
+
+#: Why a key was not let in; the words of ``admit.lua``.
+KeyFault: TypeAlias = Literal["unknown_key", "revoked", "expired", "scope", "model"]
+
+_KEY_FAULTS: Final = frozenset({b"unknown_key", b"revoked", b"expired", b"scope", b"model"})
+
+
+class Account(Struct, frozen=True):
+    """Whose limits and spend are meant: a key, or another caller, within its tenant."""
+
+    tag: str
+    key_id: str
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What became of a request.
+
+    Args:
+        admitted: it may go on, and holds ``hold``.
+        key_fault: why the key was refused.
+        refusal: which limit refused.
+        unbounded: a budget refused what cannot be bounded.
+        key: the record of a stored key, where it is newer than the one that the caller of ``admit`` has.
+        requests: how the rate of requests stands, if there is one; of key or tenant, whoever has less left.
+        tokens: the same for input and output tokens together.
+        max_tokens: the bound of output tokens that is granted; less than asked for near the end of a budget.
+        budget_left: nano-dollars left to the key, and to the tenant; ``None`` without a budget.
+        hold: what is reserved.
+    """
+
+    admitted: bool = False
+    key_fault: KeyFault | None = None
+    refusal: Refusal | None = None
+    unbounded: bool = False
+    key: ApiKey | None = None
+    requests: Gauge | None = None
+    tokens: Gauge | None = None
+    max_tokens: int = 0
+    budget_left: tuple[int | None, int | None] = (None, None)
+    hold: Hold = Hold()
+
+
+def limit_words(limits: Limits) -> str:
+    """Limits as the scripts read them: seven words, ``-`` for what is not set."""
+    return " ".join("-" if (value := getattr(limits, name)) is None else str(value) for name in LIMIT_FIELDS)
+
+
+async def admit(
+    state: StateConnection,
+    request_id: str,
+    caller: Caller,
+    demand: Demand,
+    *,
+    scope: Scope,
+    known_version: int,
+    defaults: str,
+    tenant: str,
+    usual_output: int,
+) -> Verdict:
+    """Decides on a request and reserves what it may use, in one round trip.
+
+    Args:
+        state: the store.
+        request_id: unique; a second call with the same id answers as the first and takes nothing more.
+        caller: who asks; a stored key is checked here.
+        demand: what is asked for.
+        scope: what the key must be allowed to do.
+        known_version: version of the stored key's record that is known already; 0 none.
+        defaults: ``limit_words`` that count where the record of a stored key sets none; all limits of another caller.
+        tenant: ``limit_words`` of the tenant.
+        usual_output: expected output tokens of a model that has no running mean yet.
+
+    Raises:
+        StateUnavailable: no answer in time. It may have been admitted all the same.
+        StateError: the store refused the script.
+    """
+    worst = demand.worst_input_nano
+    reply = await state.run_script(
+        ADMIT,
+        (*_keys(caller.tag, caller.key_id, request_id), keys.api_key(caller.tag, caller.key_id)),
+        (
+            request_id.encode(),
+            caller.key_id,
+            caller.secret_hash,
+            known_version,
+            scope,
+            "\n".join(demand.model_names),
+            defaults,
+            tenant,
+            demand.input_tokens,
+            "-" if demand.output_tokens is None else demand.output_tokens,
+            usual_output,
+            _word(demand.model),
+            "-" if worst is None else worst,
+            demand.output_nano_per_token,
+            demand.max_tokens,
+            demand.least_tokens,
+            *_TTLS,
+            _LEASE_US,
+            demand.input_nano,
+        ),
+    )
+    return _verdict(reply)
+
+
+async def renew(
+    state: StateConnection, request_id: str, account: Account, model: str, *, hold: Hold, use: Use, max_tokens: int
+) -> bool:
+    """Prolongs the lease of a request that runs, and tops its rates up to what it has used so far.
+
+    Args:
+        state: the store.
+        request_id: of the request.
+        account: whose it is.
+        model: the model that is called.
+        hold: what was reserved; taken again if the lease was lost.
+        use: what was used so far.
+        max_tokens: the bound of its output.
+
+    Returns:
+        Whether the request is still to be renewed; ``False`` once it is settled.
+
+    Raises:
+        StateError: it was not prolonged; the next turn may put it back.
+    """
+    reply = await state.run_script(
+        RENEW,
+        _keys(account.tag, account.key_id, request_id),
+        (
+            request_id.encode(),
+            account.key_id,
+            _word(model),
+            *(hold.input_tokens, hold.output_tokens, hold.nano),
+            *(use.input_tokens + use.cache_write_tokens, use.output_tokens, use.nano),
+            max_tokens,
+            *_TTLS,
+            _LEASE_US,
+        ),
+    )
+    return bool(reply[1] != b"settled")
+
+
+def settle(
+    state: StateConnection, request_id: str, account: Account, model: str, use: Use, *, admitted: bool, again: bool
+) -> Awaitable[object]:
+    """Turns what a request has reserved into what it has used, and frees its slot. May be repeated.
+
+    Args:
+        state: the store.
+        request_id: of the request.
+        account: whose it is.
+        model: the model that was called.
+        use: what it has used.
+        admitted: ``admit`` has answered that it was admitted; ``False`` when the store was away then.
+        again: this settlement was sent before, and nobody knows whether it was made.
+
+    Raises:
+        StateUnavailable: at once, when the store is known to be away; else from what is returned, when no answer came
+            in time: it may have been made.
+        StateError: the store refused the script.
+    """
+    return state.run_script(
+        SETTLE,
+        _keys(account.tag, account.key_id, request_id),
+        (
+            request_id.encode(),
+            account.key_id,
+            _word(model),
+            *(int(admitted), int(again)),
+            *(use.input_tokens, use.cache_write_tokens, use.cache_read_tokens, use.output_tokens),
+            use.nano,
+            *(int(use.estimated), int(use.complete), use.requests),
+            keys.SETTLED_TTL_S,
+            *_TTLS,
+        ),
+    )
+
+
+def _keys(tag: str, key_id: str, request_id: str) -> tuple[str, ...]:
+    return (
+        keys.lease(tag, request_id),
+        keys.rates(tag, key_id),
+        keys.rates(tag, keys.TENANT),
+        keys.spend(tag, key_id),
+        keys.spend(tag, keys.TENANT),
+        keys.live(tag, key_id),
+        keys.live(tag, keys.TENANT),
+        keys.usage(tag, key_id),
+        keys.means(tag),
+    )
+
+
+def _word(model: str) -> str:
+    """A model as one word of a stored value; an operator's own names may hold spaces."""
+    return "_".join(model.split()) or "_"
+
+
+# The reply of admit.lua, by position.
+
+_LIMIT_NAMES: Final = {
+    "requests": "requests_per_minute",
+    "input": "input_tokens_per_minute",
+    "output": "output_tokens_per_minute",
+    "concurrency": "concurrency",
+    "budget_day": "budget_day_nano",
+    "budget_month": "budget_month_nano",
+    "budget_total": "budget_total_nano",
+    "budget_reserved": "budget_reserved",
+}
+
+
+def _verdict(reply: Sequence[Any]) -> Verdict:
+    what = reply[1]
+    if what in _KEY_FAULTS:
+        return Verdict(key_fault=cast("KeyFault", what.decode()))
+    if what not in (b"admitted", b"limited", b"unbounded"):
+        raise StateError("The request was settled before it was admitted.")
+    (_, _, refused, wait_us, _, document, *numbers) = reply
+    r_limit, r_left, r_full, t_limit, t_left, t_full, granted, left_key, left_tenant, *held = numbers
+    return Verdict(
+        admitted=what == b"admitted",
+        refusal=_refusal(refused.decode(), wait_us) if what == b"limited" else None,
+        unbounded=what == b"unbounded",
+        key=decode_doc(document) if document else None,
+        requests=_gauge(r_limit, r_left, r_full),
+        tokens=_gauge(t_limit, t_left, t_full),
+        max_tokens=granted,
+        budget_left=(_budget(left_key), _budget(left_tenant)),
+        hold=Hold(input_tokens=held[0], output_tokens=held[1], nano=held[2]),
+    )
+
+
+def _refusal(refused: str, wait_us: int) -> Refusal:
+    whose, _, limit = refused.partition(".")
+    return Refusal(
+        whose="tenant" if whose == "tenant" else "key",
+        limit=_LIMIT_NAMES[limit],
+        retry_after_s=None if wait_us < 0 else wait_us / 1_000_000,
+        spent=limit in ("budget_day", "budget_month", "budget_total"),
+    )
+
+
+def _gauge(limit: int, left: int, full_us: int) -> Gauge | None:
+    return None if limit < 0 else Gauge(limit=limit, left=left, full_in_s=full_us / 1_000_000)
+
+
+def _budget(left: int) -> int | None:
+    return None if left < 0 else left

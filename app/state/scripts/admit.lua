@@ -1,0 +1,304 @@
+-- Decides on one request, all or nothing, and reserves what it may use. Begins with ledger.lua.
+--
+-- KEYS[1]  lease of the request (string)              TTL: ARGV[17] seconds
+-- KEYS[2]  rates of the API key (string)              TTL: ARGV[17]
+-- KEYS[3]  rates of the tenant (string)               TTL: ARGV[17]
+-- KEYS[4]  spend of the API key (string)              TTL: ARGV[18]
+-- KEYS[5]  spend of the tenant (string)               TTL: ARGV[18]
+-- KEYS[6]  live leases of the API key (sorted set: request id -> end, us)     TTL: ARGV[17]
+-- KEYS[7]  live leases of the tenant (the same)       TTL: ARGV[17]
+-- KEYS[8]  beginning of the names of the API key's usage by day (hashes)      TTL: ARGV[19]
+-- KEYS[9]  running means of output tokens by model (hash), read only
+-- KEYS[10] record of the API key (hash), read only
+-- Leases that ran out are charged here: the lease, rates, spend, live leases and usage of the tenant's other API keys
+-- are touched under names that differ from these in the id at their end only, all in this slot.
+--
+-- ARGV[1]  request id
+-- ARGV[2]  id of the API key, or of the caller that has none
+-- ARGV[3]  SHA-256 of the presented key (32 bytes), to be checked against the record; empty: the caller is known
+-- ARGV[4]  version of the record that the worker has; 0 none
+-- ARGV[5]  the scope that is needed
+-- ARGV[6]  what the model is called, names with line ends between them
+-- ARGV[7]  limits of the API key where its record sets none: requests, input, output, concurrency (per minute), budget
+--          of the day, month, in all (nano-dollars); '-' is not set
+-- ARGV[8]  limits of the tenant, the same
+-- ARGV[9]  expected input tokens
+-- ARGV[10] expected output tokens, as the client's bound; '-': the running mean of the model, else ARGV[11]
+-- ARGV[11] expected output tokens of a model that has no mean
+-- ARGV[12] the model, as a word
+-- ARGV[13] cost of the input at worst, nano-dollars; '-': cannot be bounded
+-- ARGV[14] cost of an output token at worst, nano-dollars
+-- ARGV[15] bound of output tokens, that is asked for
+-- ARGV[16] bound of output tokens, that still makes sense; a budget may lower the bound to this
+-- ARGV[17] [18] [19] times to live in seconds: state, spend, usage
+-- ARGV[20] time to live of the lease, us
+-- ARGV[21] expected cost of the input, nano-dollars: what the lease is charged at if nothing is ever reported
+--
+-- Returns  {request id, verdict, ...}:
+--   unknown_key | revoked | expired | scope | model
+--   settled                   this request was settled already
+--   admitted | limited | unbounded, then
+--     [3]  which limit refused (see below), or ''
+--     [4]  us until it frees up; -1 never, or not refused
+--     [5]  version of the record, 0 without one;  [6] the record, where its version is not ARGV[4], else ''
+--     [7] [8] [9]     requests a minute: limit, left, us until full; -1 -1 -1 without a limit
+--     [10] [11] [12]  input and output tokens together, the same
+--     [13] bound of output tokens that is granted
+--     [14] [15]  nano-dollars left to the API key, to the tenant; -1 without a budget
+--     [16] [17] [18]  reserved: input tokens, output tokens, nano-dollars
+--   Limits: key or tenant, a dot, then requests, input, output, concurrency, budget_day, budget_month, budget_total or
+--   budget_reserved (what is spent would do, what running requests hold is missing).
+--
+-- Atomic because two requests must not both take what is left for one. A refusal takes nothing. Called again with the
+-- same request id it answers as before and takes nothing more.
+
+local request_id, key_id = ARGV[1], ARGV[2]
+local now = now_us()
+local ttl = { state = tonumber(ARGV[17]), spend = tonumber(ARGV[18]), usage = tonumber(ARGV[19]) }
+local lease_us = tonumber(ARGV[20])
+
+-- The API key
+
+-- In a time that does not depend on where they differ.
+local function equal(one, other)
+  if #one ~= #other then
+    return false
+  end
+  local difference = 0
+  for at = 1, #one do
+    local d = string.byte(one, at) - string.byte(other, at)
+    difference = difference + d * d
+  end
+  return difference == 0
+end
+
+local function has_word(list, word)
+  return string.find(' ' .. list .. ' ', ' ' .. word .. ' ', 1, true) ~= nil
+end
+
+local function covers(patterns, names)
+  if patterns == '' then
+    return true
+  end
+  for pattern in string.gmatch(patterns, '[^\n]+') do
+    local stem = string.sub(pattern, -1) == '*' and string.sub(pattern, 1, -2) or nil
+    for name in string.gmatch(names, '[^\n]+') do
+      if name == pattern or (stem and string.sub(name, 1, #stem) == stem) then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+local version, document, stored_limits = 0, '', {}
+if ARGV[3] ~= '' then
+  local record = redis.call('HMGET', KEYS[10], 'hash', 'prev', 'prev_until_us', 'expires_us', 'revoked', 'version',
+    'scopes', 'models', 'limits')
+  if not record[1] or not record[6] then
+    return { request_id, 'unknown_key' }
+  end
+  local is_previous = record[2] and record[2] ~= '' and now < (tonumber(record[3]) or 0) and equal(record[2], ARGV[3])
+  if not equal(record[1], ARGV[3]) and not is_previous then
+    return { request_id, 'unknown_key' }
+  end
+  if record[5] ~= '0' then
+    return { request_id, 'revoked' }
+  end
+  local expires = tonumber(record[4]) or 0
+  if expires > 0 and now >= expires then
+    return { request_id, 'expired' }
+  end
+  if not has_word(record[7] or '', ARGV[5]) then
+    return { request_id, 'scope' }
+  end
+  if not covers(record[8] or '', ARGV[6]) then
+    return { request_id, 'model' }
+  end
+  version = tonumber(record[6])
+  if version ~= tonumber(ARGV[4]) then
+    document = redis.call('HGET', KEYS[10], 'doc') or ''
+  end
+  stored_limits = words(record[9])
+end
+
+-- Limits and balances of the API key and of its tenant
+
+local NAMES = { 'requests', 'input', 'output', 'concurrency', 'budget_day', 'budget_month', 'budget_total' }
+
+local function limits_of(first, second)
+  local limits, others = {}, words(second)
+  for at, name in ipairs(NAMES) do
+    limits[name] = tonumber(first[at]) or tonumber(others[at])
+  end
+  return limits
+end
+
+local own = { rates = KEYS[2], spend = KEYS[4], live = KEYS[6], usage = KEYS[8] }
+local tenant = { rates = KEYS[3], spend = KEYS[5], live = KEYS[7] }
+sweep(own, key_id, tenant, KEYS[1], request_id, now, ttl)
+
+local values = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+local before = read_lease(values[1])
+if before and before.state == 'S' then
+  return { request_id, 'settled' }
+end
+
+local scopes = {
+  { name = 'key', limits = limits_of(stored_limits, ARGV[7]), keys = own, rates = read_rates(values[2]),
+    spend = read_spend(values[4], now) },
+  { name = 'tenant', limits = limits_of({}, ARGV[8]), keys = tenant, rates = read_rates(values[3]),
+    spend = read_spend(values[5], now) },
+}
+local budgeted = false
+for _, scope in ipairs(scopes) do
+  local limits = scope.limits
+  for _, class in ipairs({ 'requests', 'input', 'output' }) do
+    refill(scope.rates, class, limits[class], now)
+  end
+  scope.rates.at = now
+  scope.has_budget = (limits.budget_day or limits.budget_month or limits.budget_total) ~= nil
+  budgeted = budgeted or scope.has_budget
+end
+
+-- What is left of the budgets of a scope, what would be without the reservations of others, and which is the tightest.
+local function left_of(scope)
+  local spend, limits = scope.spend, scope.limits
+  local left, which
+  for name, spent in pairs({ budget_day = spend.of_day, budget_month = spend.of_month, budget_total = spend.total }) do
+    if limits[name] and (not left or limits[name] - spent < left) then
+      left, which = limits[name] - spent, name
+    end
+  end
+  return left and left - spend.reserved, left, which
+end
+
+local refusal, wait = '', -1
+local function refuse(scope, what, wait_us)
+  local is_longer = wait >= 0 and (wait_us < 0 or wait_us > wait)
+  if refusal == '' or is_longer then
+    refusal, wait = scope.name .. '.' .. what, wait_us
+  end
+end
+
+local function until_budget_frees(which, now_spend)
+  if which == 'budget_day' then
+    return (now_spend.day + 1) * DAY_US - now
+  elseif which == 'budget_month' then
+    local _, next_month = month_of(math.floor(now / DAY_US))
+    return next_month * DAY_US - now
+  end
+  return -1
+end
+
+-- Of whom the reply tells the numbers: the scope with less left.
+local function numbers(classes)
+  local limit, left, full_in = -1, -1, -1
+  for _, scope in ipairs(scopes) do
+    local total, rest, slowest, any = 0, 0, 0, false
+    for _, class in ipairs(classes) do
+      local bound, balance = scope.limits[class], scope.rates[class]
+      if bound then
+        any = true
+        total = total + bound
+        rest = rest + math.max(0, math.floor(balance / UNIT))
+        slowest = math.max(slowest, math.ceil((bound * UNIT - balance) / bound))
+      end
+    end
+    if any and (left < 0 or rest < left) then
+      limit, left, full_in = total, rest, slowest
+    end
+  end
+  return limit, left, full_in
+end
+
+local function reply(verdict, granted, input, output, reserved)
+  local r_limit, r_left, r_full = numbers({ 'requests' })
+  local t_limit, t_left, t_full = numbers({ 'input', 'output' })
+  local left_key, left_tenant = left_of(scopes[1]), left_of(scopes[2])
+  return {
+    request_id, verdict, refusal, wait, version, document,
+    r_limit, r_left, r_full, t_limit, t_left, t_full, granted,
+    left_key and math.max(0, left_key) or -1, left_tenant and math.max(0, left_tenant) or -1,
+    input, output, reserved,
+  }
+end
+
+if before then
+  return reply('admitted', before.max_tokens, before.input, before.output, before.reserved)
+end
+
+-- The verdict
+
+local input = tonumber(ARGV[9])
+local granted, least = tonumber(ARGV[15]), tonumber(ARGV[16])
+local input_cost, token_cost = tonumber(ARGV[13]), tonumber(ARGV[14])
+
+for _, scope in ipairs(scopes) do
+  local limits, rates = scope.limits, scope.rates
+  if limits.concurrency then
+    -- A lease that ends later than any could is from before a clock went back: its renewal will put it right.
+    local live = redis.call('ZCOUNT', scope.keys.live, '(' .. text(now), text(now + 2 * lease_us))
+    if live >= limits.concurrency then
+      refuse(scope, 'concurrency', 1000000)
+    end
+  end
+  if rates.requests and rates.requests < UNIT then
+    refuse(scope, 'requests', math.ceil((UNIT - rates.requests) / limits.requests))
+  end
+  for _, class in ipairs({ 'input', 'output' }) do
+    if rates[class] and rates[class] <= 0 then
+      refuse(scope, class, math.ceil((1 - rates[class]) / limits[class]))
+    end
+  end
+  if scope.has_budget and not input_cost then
+    return reply('unbounded', 0, 0, 0, 0)
+  end
+  if scope.has_budget then
+    local left, unreserved, which = left_of(scope)
+    local affordable = token_cost > 0 and math.floor((left - input_cost) / token_cost)
+      or (left >= input_cost and granted or -1)
+    if affordable < granted then
+      if affordable >= least then
+        granted = affordable
+      elseif unreserved >= input_cost + least * token_cost then
+        refuse(scope, 'budget_reserved', 1000000)
+      else
+        refuse(scope, which, until_budget_frees(which, scope.spend))
+      end
+    end
+  end
+end
+
+if refusal ~= '' then
+  return reply('limited', 0, 0, 0, 0)
+end
+
+-- It is admitted: take everything.
+
+local output = tonumber(ARGV[10])
+if not output then
+  output = tonumber(redis.call('HGET', KEYS[9], ARGV[12]) or ARGV[11])
+end
+output = math.min(output, granted)
+local reserved = budgeted and input_cost + granted * token_cost or 0
+for _, scope in ipairs(scopes) do
+  local limits, rates = scope.limits, scope.rates
+  if limits.requests or limits.input or limits.output then
+    take(rates, 'requests', 1)
+    take(rates, 'input', input)
+    take(rates, 'output', output)
+    write_rates(scope.keys.rates, rates, ttl.state)
+  end
+  if budgeted then
+    scope.spend.reserved = scope.spend.reserved + reserved
+    write_spend(scope.keys.spend, scope.spend, ttl.spend)
+  end
+  redis.call('ZADD', scope.keys.live, text(now + lease_us), request_id)
+  redis.call('EXPIRE', scope.keys.live, ttl.state)
+end
+write_lease(KEYS[1], {
+  state = 'A', key_id = key_id, model = ARGV[12], input = input, output = output, reserved = reserved, charged = 0,
+  told_input = input, told_output = 0, told_cost = tonumber(ARGV[21]), max_tokens = granted,
+}, ttl.state)
+return reply('admitted', granted, input, output, reserved)

@@ -1,0 +1,66 @@
+-- Turns what a request has reserved into what it has used, and frees its slot. Begins with ledger.lua.
+--
+-- KEYS[1] - [9]  as admit.lua; the mean of KEYS[9] is updated                 TTL: ARGV[15]
+-- ARGV[1]  request id
+-- ARGV[2]  id of the API key, or of the caller that has none
+-- ARGV[3]  the model, as a word
+-- ARGV[4]  1: its admission is known to have been made here; 0: the store was away, or may have been
+-- ARGV[5]  1: this settlement was sent before and may have been made
+-- ARGV[6] [7] [8] [9]  used: input, cache-write, cache-read, output tokens
+-- ARGV[10] cost, nano-dollars
+-- ARGV[11] 1: what was used is estimated
+-- ARGV[12] 1: the answer is complete, so its length counts for the mean
+-- ARGV[13] how many requests this was: 1; 0 when the upstream was not called after all; more for a sum over requests
+--          that were admitted while the store was away
+-- ARGV[14] time to live in seconds of the note that it is settled
+-- ARGV[15] [16] [17] times to live in seconds: state, spend, usage
+--
+-- Returns  {request id, what}: settled; already (it was before, nothing was done)
+--
+-- Atomic because a settlement that is repeated, or comes after its lease ran out, must count once.
+
+local request_id, key_id, model = ARGV[1], ARGV[2], ARGV[3]
+local now = now_us()
+local ttl = { state = tonumber(ARGV[15]), spend = tonumber(ARGV[16]), usage = tonumber(ARGV[17]) }
+local own = { rates = KEYS[2], spend = KEYS[4], live = KEYS[6] }
+local tenant = { rates = KEYS[3], spend = KEYS[5], live = KEYS[7] }
+
+local lease = read_lease(redis.call('GET', KEYS[1]))
+if lease and lease.state == 'S' then
+  return { request_id, 'already' }
+end
+local requests, ended = tonumber(ARGV[13]), false
+local taken = 1
+if lease then
+  ended = lease.state == 'X'
+elseif ARGV[4] == '1' and ARGV[5] == '1' then
+  return { request_id, 'already' }  -- it was made, so long ago that the note of it is gone
+else
+  taken = ARGV[4] == '1' and requests or 0  -- lost with the lease, or never taken
+  lease = { input = 0, output = 0, reserved = 0, charged = 0 }
+end
+local input, written, read, output = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local cost = tonumber(ARGV[10])
+for _, scope in ipairs({ own, tenant }) do
+  local values = redis.call('MGET', scope.rates, scope.spend)
+  correct_rates(scope.rates, values[1], requests - taken, input + written - lease.input, output - lease.output, ttl.state)
+  correct_spend(scope.spend, values[2], now, cost - lease.charged, -lease.reserved, ttl.spend)
+  redis.call('ZREM', scope.live, request_id)
+end
+local counts = {
+  requests = requests, input = input, cache_write = written, cache_read = read, output = output,
+  cost = cost, estimated = ARGV[11] == '1' and cost or 0,
+}
+if ended then
+  counts.requests, counts.input = counts.requests - 1, counts.input - lease.told_input
+  counts.output, counts.cost = counts.output - lease.told_output, counts.cost - lease.charged
+  counts.estimated = counts.estimated - lease.charged
+end
+add_usage(KEYS[8], now, model, counts, ttl.usage)
+if ARGV[12] == '1' then
+  local mean = tonumber(redis.call('HGET', KEYS[9], model))
+  redis.call('HSET', KEYS[9], model, text(mean and mean + (output - mean) / 8 or output))
+  redis.call('EXPIRE', KEYS[9], ttl.state)
+end
+redis.call('SET', KEYS[1], 'S', 'EX', tonumber(ARGV[14]))
+return { request_id, 'settled' }
