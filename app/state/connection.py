@@ -8,8 +8,8 @@ domain structs. Source: DESIGN.md sections 3 and 4.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Literal, NoReturn, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -88,6 +88,22 @@ class StateConnection(Protocol):
         self, script: Script, keys: Sequence[Argument], args: Sequence[Argument] = (), *, large: bool = False
     ) -> Awaitable[Reply]:
         """One script by its digest; sent whole when the server does not know it."""
+        ...
+
+    async def listen(
+        self, channel: str, *, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
+    ) -> NoReturn:
+        """Hears what is published on a channel, over a connection of its own, until that is lost.
+
+        Args:
+            channel: its name.
+            on_subscribed: called once, when the store has confirmed: from then on no message is missed.
+            on_message: called with each message.
+
+        Raises:
+            StateUnavailable: the subscription was lost or could not be made; listen again, a little later.
+            StateError: the store refuses it.
+        """
         ...
 
     async def close(self) -> None:

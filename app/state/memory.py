@@ -7,8 +7,8 @@ with another process and nothing survives this one. Imported only when asked for
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 import fakeredis
 import redis.exceptions
@@ -17,6 +17,7 @@ from app.errors import StateError
 from app.state.connection import Argument, Command, StoreStatus
 from app.state.error_replies import UnknownScript, error_from_reply, unavailable
 from app.state.scripts import Script, ScriptCall
+from app.state.subscription import hear
 
 #: redis-py takes the code off the texts of these errors and keeps it as their class.
 _CODE_OF_CLASS = {
@@ -83,6 +84,15 @@ class MemoryConnection:
             if self._closed:
                 raise
             return error
+
+    async def listen(
+        self, channel: str, *, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
+    ) -> NoReturn:
+        """Hears a channel; see ``StateConnection``."""
+        if self._closed:
+            raise unavailable("the connection is closed")
+        connect = self._client.connection_pool.make_connection
+        await hear(connect, channel, on_subscribed=on_subscribed, on_message=on_message)
 
     async def close(self) -> None:
         """Forgets everything."""

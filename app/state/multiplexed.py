@@ -9,12 +9,15 @@ stands before a small call. The breaker is shared: it is one store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from importlib import import_module
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 from app.state.breaker import Breaker
 from app.state.connection import Argument, Command, StoreStatus
+from app.state.error_replies import unavailable
 from app.state.lane import Lane
 from app.state.outage_log import OutageLog
 from app.state.scripts import Script, ScriptCall, ScriptWords
@@ -40,6 +43,7 @@ class MultiplexedConnection:
         self._breaker = Breaker(
             clock=monotonic, on_open=self._on_breaker_open, on_away=outage.away, on_back=outage.back
         )
+        self._address = address
         self._small, self._large = (
             Lane(
                 address,
@@ -102,6 +106,19 @@ class MultiplexedConnection:
                 scripts.append(None)
         lane = self._large if large or sum(map(len, packed)) > LARGE_BYTES else self._small
         return lane.send_all(packed, scripts)
+
+    async def listen(
+        self, channel: str, *, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
+    ) -> NoReturn:
+        """Hears a channel over a connection of redis-py; see ``StateConnection``."""
+        if self._closed:
+            raise unavailable("the connection is closed")
+        await asyncio.to_thread(import_module, "redis.asyncio")  # slow the first time, and requests are being served
+        from app.state.subscription import hear, server_connection
+
+        await hear(
+            partial(server_connection, self._address), channel, on_subscribed=on_subscribed, on_message=on_message
+        )
 
     async def close(self) -> None:
         """Lets calls in flight finish, then disconnects."""
