@@ -1,0 +1,223 @@
+"""``claude-wrapper keys``: API keys are made, shown, changed and revoked, directly in the state store."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from app.cli.errors import MISUSED, CommandFailed
+from app.cli.key_options import grace_of, in_options, key_options, wire_of
+from app.cli.key_words import key_in_words, keys_in_a_table
+from app.cli.options import chosen_port, port_options
+from app.cli.store import with_store
+from app.domain.auth import ApiKey
+from app.domain.closed_wire import converted
+from app.domain.key_changes import IssuedKey
+from app.domain.key_objects import key_object
+from app.errors import GatewayError
+from app.schemas.admin import KeyChanges, KeyList, KeyRotation, NewKey
+from app.state import api_keys
+from app.state.connection import StateConnection
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
+
+_PAGE = 1000
+
+
+class _Keys(click.Group):
+    """Takes options that stand before the sub-command for options of it, as the whole command line does."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of a key's life."""
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Moves the sub-command to the front."""
+        at = next((at for at, arg in enumerate(args) if arg in self.commands), None)
+        if at is not None:
+            args = [args[at], *args[:at], *args[at + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@click.group("keys", cls=_Keys, invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Make, show, change and revoke API keys, in the store that the gateway uses.
+
+    That is CLAUDE_WRAPPER_REDIS_URL; without it the embedded server of the gateway on --port, running or not. Changes
+    count at once on every replica.
+    """
+    if ctx.invoked_subcommand is None:
+        names = ", ".join(command.commands)
+        raise CommandFailed(
+            f"Say what is to be done: {names}. 'claude-wrapper keys --help' tells more.", status=MISUSED
+        )
+
+
+def _store_options(function: F) -> F:
+    function = click.option("--json", "as_json", is_flag=True, help="as one JSON object")(function)
+    return click.option(
+        "--redis-url", metavar="URL", help="the store, instead of CLAUDE_WRAPPER_REDIS_URL; 'ps' shows it"
+    )(function)
+
+
+_port = click.option("-p", "--port", metavar="PORT", help="port of the gateway (8000)")
+_id = click.argument("key_id", metavar="ID")
+
+
+@command.command()
+@click.option("--tenant", metavar="NAME", help="name of the tenant it belongs to; needed")
+@key_options
+@port_options
+@_store_options
+def create(
+    tenant: str | None, bare_port: str | None, port: str | None, redis_url: str | None, as_json: bool, **given: Any
+) -> None:
+    """Make a key; its text is shown this once."""
+    if tenant is None:
+        raise CommandFailed("--tenant: say whose key it is to be, such as --tenant acme.", status=MISUSED)
+    now = time.time()
+    wire = _accepted({"tenant": tenant, **wire_of(given, now=now)}, NewKey)
+    port = chosen_port(bare_port, port)
+    issued = _asked(lambda state: api_keys.create(state, wire, actor=_actor(), now=now), port, redis_url)
+    _show_issued(issued, f"Key {issued.key.id} of tenant {tenant} was made.", as_json=as_json, now=now)
+
+
+@command.command("list")
+@click.option("--tenant", metavar="NAME", help="keys of this tenant only")
+@port_options
+@_store_options
+def list_(tenant: str | None, bare_port: str | None, port: str | None, redis_url: str | None, as_json: bool) -> None:
+    """Show all keys."""
+    now = time.time()
+
+    async def read(state: StateConnection) -> list[ApiKey]:
+        found: list[ApiKey] = []
+        page = await api_keys.list_keys(state, limit=_PAGE, tenant=tenant)
+        found += page.keys
+        while page.has_more and page.last_id is not None:
+            page = await api_keys.list_keys(state, after=page.last_id, limit=_PAGE, tenant=tenant)
+            found += page.keys
+        return found
+
+    keys = _asked(read, chosen_port(bare_port, port), redis_url)
+    if as_json:
+        data = tuple(key_object(key, now=now) for key in keys)
+        _print_json(KeyList(data=data, has_more=False, last_id=keys[-1].id if keys else None))
+    elif keys:
+        click.echo(keys_in_a_table(keys, now=now))
+    else:
+        click.echo("There are no keys." if tenant is None else f"Tenant {tenant} has no keys.")
+
+
+@command.command()
+@_id
+@_port
+@_store_options
+def show(key_id: str, port: str | None, redis_url: str | None, as_json: bool) -> None:
+    """Show one key."""
+    key = _asked(lambda state: api_keys.find(state, key_id), port, redis_url)
+    if key is None:
+        raise CommandFailed(f"There is no key {key_id!r}. 'claude-wrapper keys list' shows those there are.")
+    _show(key, "", as_json=as_json, now=time.time())
+
+
+@command.command()
+@_id
+@key_options
+@_port
+@_store_options
+def update(key_id: str, port: str | None, redis_url: str | None, as_json: bool, **given: Any) -> None:
+    """Change a key.
+
+    What is not named stays. 'none' clears a limit, the expiry, the policy, the models or the notes.
+    """
+    now = time.time()
+    wire = _accepted(wire_of(given, now=now), KeyChanges)
+    if wire == KeyChanges():
+        raise CommandFailed("Say what is to change, such as --rpm 60 or --budget-day none.", status=MISUSED)
+    key = _asked(lambda state: api_keys.update(state, key_id, wire, actor=_actor(), now=now), port, redis_url)
+    _show(key, f"Key {key.id} was changed.", as_json=as_json, now=now)
+
+
+@command.command()
+@_id
+@click.option("--grace", metavar="TIME", help="the old text stays good this long, such as 90s, 12h or 7d; 0")
+@_port
+@_store_options
+def rotate(key_id: str, grace: str | None, port: str | None, redis_url: str | None, as_json: bool) -> None:
+    """Give a key a new text, which is shown this once."""
+    now = time.time()
+    grace_s = _accepted({"grace_s": grace_of(grace)}, KeyRotation).grace_s
+    issued = _asked(
+        lambda state: api_keys.rotate(state, key_id, grace_s=grace_s, actor=_actor(), now=now), port, redis_url
+    )
+    _show_issued(issued, f"Key {issued.key.id} has a new text.", as_json=as_json, now=now)
+
+
+@command.command()
+@_id
+@_port
+@_store_options
+def revoke(key_id: str, port: str | None, redis_url: str | None, as_json: bool) -> None:
+    """Revoke a key for good.
+
+    Says whether that is on the disk of the store, so that a restart keeps it.
+    """
+    now = time.time()
+    done = _asked(lambda state: api_keys.revoke(state, key_id, actor=_actor(), now=now), port, redis_url)
+    if as_json:
+        shown = key_object(done.key, now=now)
+        _print_json(msgspec.structs.replace(shown, durable=done.durable, durability=done.durability))
+    else:
+        click.echo(f"Key {done.key.id} of tenant {done.key.tenant} is revoked. {done.durability}")
+
+
+def _asked(use: Callable[[StateConnection], Awaitable[T]], port: str | None, redis_url: str | None) -> T:
+    try:
+        return with_store(os.environ, use, port=port, redis_url=redis_url)
+    except GatewayError as exc:
+        raise in_options(exc) from None
+
+
+def _accepted(wire: dict[str, Any], type_: type[S]) -> S:
+    try:
+        return converted(wire, type_)
+    except GatewayError as exc:
+        raise in_options(exc) from None
+
+
+def _actor() -> str:
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user without a name; KeyError before Python 3.13
+        return f"cli:uid {os.getuid()}"
+
+
+def _show_issued(issued: IssuedKey, what: str, *, as_json: bool, now: float) -> None:
+    if as_json:
+        _print_json(msgspec.structs.replace(key_object(issued.key, now=now), key=issued.text))
+        return
+    click.echo(f"{what} This is the key, shown only once:\n\n{issued.text}\n")
+    click.echo(key_in_words(issued.key, now=now))
+
+
+def _show(key: ApiKey, what: str, *, as_json: bool, now: float) -> None:
+    if as_json:
+        _print_json(key_object(key, now=now))
+        return
+    if what:
+        click.echo(what)
+    click.echo(key_in_words(key, now=now))
+
+
+def _print_json(shown: msgspec.Struct) -> None:
+    click.echo(msgspec.json.encode(shown))

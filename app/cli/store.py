@@ -1,0 +1,110 @@
+"""The state store of a command that works on it directly: the configured one, or that of the gateway on a port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from app.cli.errors import MISUSED, CommandFailed
+from app.cli.instance import Instance, data_root
+from app.cli.state_choice import choose_state, masked
+from app.config import Config, SettingError, resolve
+from app.errors import StateUnavailable
+from app.state import connect
+from app.state.connection import StateConnection
+from workers import embedded_state
+
+T = TypeVar("T")
+
+#: Deadline of a call: a person waits, and a server far away is no reason to give up at once.
+TIMEOUT_S = 1.0
+
+_VARIABLES = ("CLAUDE_WRAPPER_PORT", "PORT", "CLAUDE_WRAPPER_DATA_DIR", "CLAUDE_WRAPPER_REDIS_URL")
+
+_IN_MEMORY = (
+    "The state is kept in memory, inside the gateway's own process, where this command cannot reach it. "
+    "Use the routes under /admin/keys of the running gateway (with CLAUDE_WRAPPER_ADMIN_KEY), "
+    "or set CLAUDE_WRAPPER_REDIS_URL to a server."
+)
+
+
+def with_store(
+    environ: Mapping[str, str],
+    use: Callable[[StateConnection], Awaitable[T]],
+    *,
+    port: str | None,
+    redis_url: str | None,
+) -> T:
+    """What ``use`` returns for the store.
+
+    With ``auto`` the embedded server of the port is reached; where no gateway runs it is started for this command.
+
+    Args:
+        environ: environment variables.
+        use: works on the store.
+        port: as given on the command line.
+        redis_url: as given on the command line; it wins over the environment.
+
+    Raises:
+        CommandFailed: there is no store to work on, or it does not answer.
+        SettingError: the port or the URL is wrong.
+    """
+    # Nothing else of the settings has to be right for it.
+    known = {name: environ[name] for name in _VARIABLES if name in environ}
+    config, _ = resolve(Config, known, {"port": port, "redis_url": redis_url})
+    with _url(config, environ) as url:
+        return asyncio.run(_used(url, use))
+
+
+@contextmanager
+def _url(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    if config.redis_url == "auto" and config.port == 0:
+        raise SettingError("--port: say which port; 0 is any free one.")
+    instance = Instance(data_root(config.data_dir, environ), config.port)
+    if config.redis_url == "auto" and instance.running_pid() is not None:
+        yield _of_running(instance)
+        return
+    with suppress(OSError):  # the embedded server says what is wrong with the directory
+        instance.prepare()
+    choice = choose_state(config, instance, environ)
+    if choice.url.startswith("memory:"):
+        raise CommandFailed(_IN_MEMORY, status=MISUSED)
+    try:
+        yield choice.url
+    finally:
+        if choice.server is not None:
+            choice.server.stop()
+
+
+def _of_running(instance: Instance) -> str:
+    """The embedded server of a running gateway; it may have been started with another store than we are."""
+    socket_file = embedded_state.socket_path(instance.directory)
+    if socket_file.exists():
+        return f"unix://{socket_file}"
+    facts = instance.facts()
+    if facts is not None and facts.state.startswith("in memory"):
+        raise CommandFailed(_IN_MEMORY, status=MISUSED)
+    where = f"in {facts.state}" if facts is not None else "elsewhere, or is still starting"
+    raise CommandFailed(
+        f"The gateway on port {instance.port} keeps its state {where}. Set CLAUDE_WRAPPER_REDIS_URL, or --redis-url, "
+        "to what that gateway uses.",
+        status=MISUSED,
+    )
+
+
+async def _used(url: str, use: Callable[[StateConnection], Awaitable[T]]) -> T:
+    logging.getLogger("app.state.outage_log").disabled = True  # it speaks of a gateway that goes on
+    state = connect(url, timeout_s=TIMEOUT_S, client_name="claude-wrapper-command")
+    try:
+        return await use(state)
+    except StateUnavailable as exc:
+        why = state.status.last_failure or exc.message
+        raise CommandFailed(
+            f"The state store at {masked(url)} is not available: {why}. "
+            "Check CLAUDE_WRAPPER_REDIS_URL: host, port, password, TLS (rediss://)."
+        ) from None
+    finally:
+        await state.close()

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.cli.errors import FAILED, MISUSED, CommandFailed
+from app.cli.key_options import LIMITS, grace_of, in_options, wire_of
+from app.errors import GatewayError, InvalidRequest, NotFound, StateUnavailable
+
+NOW = 1_800_000_000.0
+
+_NOTHING: dict[str, Any] = {
+    **dict.fromkeys((*LIMITS, "name", "expires", "outage")),
+    **dict.fromkeys(("models", "scopes", "metadata"), ()),
+}
+
+
+def wire(**given: Any) -> dict[str, Any]:
+    return wire_of(_NOTHING | given, now=NOW)
+
+
+def test_what_was_not_given_is_not_asked_for() -> None:
+    assert wire() == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({"name": "none"}, {"name": "none"}),
+        ({"models": ("a, b", "c")}, {"models": ["a", "b", "c"]}),
+        ({"models": ("none",)}, {"models": []}),
+        ({"scopes": ("admin",)}, {"scopes": ["admin"]}),
+        ({"rpm": "60", "budget_day": "2.5"}, {"limits": {"requests_per_minute": 60, "budget_day": 2.5}}),
+        ({"rpm": "none"}, {"limits": {"requests_per_minute": None}}),
+        ({"rpm": "many"}, {"limits": {"requests_per_minute": "many"}}),
+        ({"expires": "1d"}, {"expires": NOW + 86_400}),
+        ({"expires": "1896091200"}, {"expires": 1_896_091_200}),
+        ({"expires": "2030-01-31T12:00:00Z"}, {"expires": "2030-01-31T12:00:00Z"}),
+        ({"expires": "none"}, {"expires": None}),
+        ({"outage": "fail_open"}, {"outage": "fail_open"}),
+        ({"outage": "none"}, {"outage": None}),
+        ({"metadata": ("a=b=c", "d=")}, {"metadata": {"a": "b=c", "d": ""}}),
+        ({"metadata": ("none",)}, {"metadata": {}}),
+    ],
+)
+def test_an_option_asks_for_a_field(given: dict[str, Any], asked: dict[str, Any]) -> None:
+    assert wire(**given) == asked
+
+
+def test_a_note_without_a_value_is_refused() -> None:
+    with pytest.raises(CommandFailed, match="--metadata: 'a' is no K=V pair"):
+        wire(metadata=("a",))
+
+
+@pytest.mark.parametrize(("text", "grace_s"), [(None, 0), ("90", 90), ("1.5", 1.5), ("12h", 43_200), ("x", "x")])
+def test_a_grace_is_seconds_or_a_duration(text: str | None, grace_s: Any) -> None:
+    assert grace_of(text) == grace_s
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "status"),
+    [
+        (InvalidRequest("Not 'limits.budget_day'.", param="limits.budget_day"), "Not --budget-day.", MISUSED),
+        (InvalidRequest("Not 'models[3]' or null.", param="models[3]"), "Not --models or none.", MISUSED),
+        (InvalidRequest("Not 'grace_s'.", param="grace_s"), "Not --grace.", MISUSED),
+        (InvalidRequest("No."), "No.", MISUSED),
+        (InvalidRequest("Again.", code="conflict"), "Again.", FAILED),
+        (InvalidRequest("Revoked.", code="key_revoked", param="id"), "Revoked.", FAILED),
+        (NotFound("Not there."), "Not there.", FAILED),
+        (StateUnavailable("Away."), "Away.", FAILED),
+    ],
+)
+def test_an_error_is_told_by_the_name_of_its_option(error: GatewayError, message: str, status: int) -> None:
+    failed = in_options(error)
+    assert (failed.message, failed.status) == (message, status)
