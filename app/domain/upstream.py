@@ -23,6 +23,8 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
         headers: lower-case names; at least ``anthropic-version``, and ``anthropic-beta`` where needed. Authentication,
             ``content-type`` and ``accept-encoding`` are the lane's.
         fresh: over a new connection, because one that had been kept was dead.
+        credential: the client's own key instead of the gateway's, which is then not sent; printable ASCII without
+            spaces; empty for the gateway's. Never logged.
     """
 
     path: str
@@ -31,6 +33,11 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
     stream: bool = False
     headers: Mapping[str, str] = {}
     fresh: bool = False
+    credential: str = ""
+
+    def __repr__(self) -> str:
+        """Without what may not be shown: the credential, and the body, which holds a prompt."""
+        return f"{type(self).__name__}({self.method} {self.path}, {len(self.body)} bytes)"
 
 
 class UpstreamReply(Protocol):

@@ -45,8 +45,8 @@ class SdkUpstream:
             idle_timeout_s=settings.idle_timeout_s,
             keepalive_s=settings.keepalive_s,
         )
-        credential = route.key or route.token
-        self._client = SdkClient(route.url, route.key, route.token, self._transport) if credential else None
+        self._client = SdkClient(route.url, route.key, route.token, self._transport)
+        self._has_credential = bool(route.key or route.token)
         self._settings = settings
         self._slots = Slots(limit=settings.max_connections, wait_s=settings.pool_wait_s)
         self._closed = False
@@ -55,18 +55,18 @@ class SdkUpstream:
         """Sends a request; see ``app.domain.upstream.Upstream.send``.
 
         Raises:
-            UpstreamStatus: the gateway has no credential; nothing was sent.
+            UpstreamStatus: neither the gateway nor the request has a credential; nothing was sent.
             UpstreamUnreachable: no connection, or it broke before the reply's headers.
             UpstreamTimeout: no connection or no reply headers in time.
             BadUpstreamReply: what came is not HTTP.
             Overloaded: no free connection in time.
             ShuttingDown: the lane is closed.
         """
-        if self._client is None:
+        if not (self._has_credential or request.credential):
             raise no_credential()
         await self._slots.take()
         try:
-            reply = await self._exchange(self._client, request)
+            reply = await self._exchange(request)
         except BaseException:
             self._slots.give_back()
             raise
@@ -76,16 +76,15 @@ class SdkUpstream:
         """Closes every connection; calls that still run fail."""
         self._closed = True
         self._slots.close()
-        if self._client is not None:
-            await self._client.close()
+        await self._client.close()
 
-    async def _exchange(self, client: SdkClient, request: UpstreamRequest) -> aiohttp.ClientResponse:
+    async def _exchange(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
         limit_s = self._settings.first_byte_timeout_s
         if request.fresh:
             self._transport.close_idle()
         try:
             async with asyncio.timeout(limit_s):
-                reply = await client.call(request)
+                reply = await self._client.call(request)
         except TimeoutError:
             late = f"Anthropic did not begin to answer within {limit_s:g} s."
             raise UpstreamTimeout(late, phase="first_byte") from None

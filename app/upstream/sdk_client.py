@@ -25,6 +25,13 @@ from app.upstream.transport import OpenReply
 #: Kinds of calls that are remembered: paths times sets of betas, a handful in practice.
 _MAX_KINDS = 64
 
+#: Where a call's own credential stands, in the form in which the package sends every other one: a bearer, which
+#: Anthropic takes from API keys and OAuth tokens alike (spec/sdk-notes.md).
+_AUTHORIZATION = "authorization"
+
+#: Keeps the package from searching the environment and the disk where the gateway has no credential; never sent.
+_NOBODY = "nobody"
+
 #: At debug level the package and its HTTP client write prompts into the log, which nothing may.
 _LOGGERS = ("anthropic", "httpx2", "httpcore2")
 
@@ -53,15 +60,14 @@ class SdkClient(AsyncAnthropic):
     Args:
         url: base URL, without a slash at its end.
         key: API key, or empty.
-        token: bearer token, used when there is no key; one of the two is needed.
+        token: bearer token, used when there is no key, or empty. Without both, every call needs its own credential.
         transport: sends the requests.
     """
 
     def __init__(self, url: str, key: str, token: str, transport: httpx2.AsyncBaseTransport) -> None:
         super().__init__(
-            # Exactly one: with neither, the package would search the environment and the disk.
             api_key=key or None,
-            auth_token=None if key else token,
+            auth_token=None if key else token or _NOBODY,  # exactly one of the two
             webhook_key="",
             base_url=url,
             timeout=None,
@@ -86,6 +92,8 @@ class SdkClient(AsyncAnthropic):
     async def call(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
         """Sends a request once and returns its reply unread, whatever its status is.
 
+        A credential of the request goes with this one call and is remembered nowhere.
+
         Raises:
             APIConnectionError: there is no reply; the cause is aiohttp's error.
         """
@@ -99,15 +107,20 @@ class SdkClient(AsyncAnthropic):
                 self._options[kind] = options
         options = copy.copy(options)
         options.content = request.body or None
+        if request.credential:
+            options.headers = {**request.headers, _AUTHORIZATION: f"Bearer {request.credential}"}
         # Also a plain call is asked for as a stream: its reply comes unread, and is read within the lane's bounds.
         response, _ = await self._attempt_request(options, stream=True)
         return cast(OpenReply, response).reply
 
     def _build_request(self, options: FinalRequestOptions, *, retries_taken: int = 0) -> httpx2.Request:
         """The HTTP request of a call."""
-        kind = (options.method, options.url, *cast("Mapping[str, str]", options.headers).items())
+        headers = dict(cast("Mapping[str, str]", options.headers))
+        credential = headers.pop(_AUTHORIZATION, None)
+        kind = (options.method, options.url, *headers.items())
         first = self._requests.get(kind)
         if first is None:
+            options.headers = headers
             first = super()._build_request(options, retries_taken=retries_taken)
             for name in [name for name in first.headers if name.startswith("x-stainless-")]:
                 del first.headers[name]  # they describe this machine, or say nothing true of a raw call
@@ -116,7 +129,10 @@ class SdkClient(AsyncAnthropic):
             if len(self._requests) < _MAX_KINDS:
                 self._requests[kind] = first
         body = cast("bytes | None", options.content) or b""
-        return httpx2.Request(first.method, first.url, headers=first.headers, stream=httpx2.ByteStream(body))
+        request = httpx2.Request(first.method, first.url, headers=first.headers, stream=httpx2.ByteStream(body))
+        if credential is not None:
+            request.headers[_AUTHORIZATION] = credential  # of the copy alone
+        return request
 
     @property
     def default_headers(self) -> dict[str, str | Omit]:
