@@ -65,10 +65,17 @@ class KeyChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class NewKey(KeyChanges, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key that is to be made; without a name it is called by its id.
+    """A key that is to be made.
 
     Args:
         tenant: name of the tenant it belongs to; it cannot be changed later.
+        name: for people; its id where absent.
+        scopes: what it may do: inference, sessions, admin; the first two where absent.
+        models: names or ``prefix*`` patterns of models it may use; empty means all.
+        limits: its limits; the deployment's defaults count for what is not set.
+        expires: RFC 3339 with a zone, or Unix seconds; null never.
+        outage: fail_open or fail_closed while Redis is away; null is the deployment's setting.
+        metadata: notes of your own, given back as they are.
     """
 
     tenant: str
