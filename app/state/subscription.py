@@ -94,15 +94,14 @@ async def _hear(
         while True:
             reply = await connection.read_response(timeout=PATIENCE_S if is_owed else PING_AFTER_S)
             _end_if_cancelled()
-            match reply:
-                case None if is_owed:
+            if reply is None:
+                if is_owed:
                     raise TimeoutError
-                case None:
-                    await connection.send_command("PING")
-                case [b"subscribe", *_]:
-                    on_subscribed()
-                case [b"message", _, message]:
-                    on_message(message)
+                await connection.send_command("PING")
+            elif reply[0] == b"subscribe":
+                on_subscribed()
+            elif reply[0] == b"message":
+                on_message(reply[2])
             is_owed = reply is None
     finally:
         await connection.disconnect(nowait=True)
