@@ -71,17 +71,7 @@ class KeyMemory:
             secret_hash: SHA-256 of the presented text, raw bytes.
         """
         key = self._fresh(tag, key_id)
-        if key is None or key.revoked_at is not None:
-            return None
-        now = self._now()
-        if key.expires_at is not None and now >= key.expires_at:
-            return None
-        presented = secret_hash.hex()
-        if hmac.compare_digest(presented, key.secret_hash):
-            return key
-        if now < key.previous_until and hmac.compare_digest(presented, key.previous_hash):
-            return key
-        return None
+        return key if key is not None and is_good(key, secret_hash, self._now()) else None
 
     def version(self, tag: str, key_id: str) -> int:
         """Version of the record that is remembered, so that Redis need not send it again; 0 when there is none."""
@@ -101,3 +91,19 @@ class KeyMemory:
         self._entries[name] = entry
         if len(self._entries) > self._most_keys:
             del self._entries[next(iter(self._entries))]
+
+
+def is_good(key: ApiKey, secret_hash: bytes, now: float) -> bool:
+    """Whether a presented key is this one, and the key neither revoked nor run out; compares in constant time.
+
+    Args:
+        key: its record.
+        secret_hash: SHA-256 of the presented text, raw bytes.
+        now: Unix seconds.
+    """
+    if key.revoked_at is not None or (key.expires_at is not None and now >= key.expires_at):
+        return False
+    presented = secret_hash.hex()
+    if hmac.compare_digest(presented, key.secret_hash):
+        return True
+    return now < key.previous_until and hmac.compare_digest(presented, key.previous_hash)
