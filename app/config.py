@@ -119,7 +119,7 @@ class Config(Struct, frozen=True, kw_only=True):
     byok: Annotated[bool, Help("let a client's own Anthropic key (sk-ant-...) through, at its own cost")] = False
     trusted_proxies: Annotated[
         tuple[str, ...],
-        Meta(description="addresses or networks such as 10.0.0.0/8, with commas between them"),
+        Meta(description="addresses, networks such as 10.0.0.0/8, or unix, with commas between them"),
         Help("proxies whose X-Forwarded-For is believed", kind="list"),
     ] = ()
     guesses_per_minute: Annotated[Positive, Help("wrong keys a client address may try a minute before it gets 429")] = (

@@ -9,6 +9,7 @@
     |   |-- PermissionDenied         the key is good, and may not do this
     |   |-- RateLimited              a rate limit, the concurrency or a budget of the caller is used up
     |   |-- NotFound                 no such route, model or object
+    |   |-- Conflict                 somebody else changed the object at the same time
     |   `-- MethodNotAllowed         the route exists, the method does not
     |-- CapacityError                the gateway cannot take the request now
     |   |-- Overloaded               this worker is at its bound of requests or upstream connections
@@ -125,6 +126,12 @@ class NotFound(RequestError):
     """No such route, model or object."""
 
     default_code = "unknown_url"
+
+
+class Conflict(RequestError):
+    """Somebody else changed the object at the same time."""
+
+    default_code = "conflict"
 
 
 class MethodNotAllowed(RequestError):

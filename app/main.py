@@ -7,11 +7,12 @@ that the command line and the gunicorn master stay light.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,16 +20,25 @@ from typing import TYPE_CHECKING
 from app.api.middleware import GatewayApp
 from app.api.routes import create_litestar
 from app.config import Config
+from app.domain.local_limits import LocalBook
 from app.domain.models import ModelTable
 from app.domain.upstream import Upstream
 from app.errors import StateError
+from app.gateway.admission import Admission, AdmissionSettings
 from app.gateway.figures import worker_figures
+from app.gateway.gate import Gate, trusted_proxies
+from app.gateway.key_file import KeyFileWatcher, load_key_file
+from app.gateway.ledger import Ledger
 from app.gateway.model_table import load_aliases, load_models
 from app.gateway.services import Services
+from app.identity import open_jwt
 from app.observability.process import ProcessFigures
 from app.state import connect
 from app.state.connection import StateConnection
 from app.state.figures import PUBLISH_INTERVAL_S, publish, withdraw
+from app.state.guesses import GuessBook
+from app.state.key_memory import KeyMemory
+from app.state.key_pushes import KeyPushes
 from app.state.secret import shared_secret
 from app.translate.chat_to_messages import TranslationSettings
 from app.upstream import check_upstream, open_upstream
@@ -59,34 +69,85 @@ def create_app(
     Raises:
         SettingError: a setting names something that cannot be used, such as a model table that cannot be read.
     """
-    models = load_models(config)
+    state = state or connect(
+        config.redis_url,
+        timeout_s=config.redis_timeout_s,
+        queue_limit=config.redis_queue_limit,
+        client_name="claude-wrapper",
+    )
     check_upstream(config, os.environ)
-    process = ProcessFigures()
-    services = Services(
+    upstream = upstream or DeferredUpstream(partial(open_upstream, config, os.environ))
+    services = create_services(config, upstream=upstream, state=state, now=now)
+    beside: list[Callable[[], Awaitable[None]]] = [
+        services.ledger.run,
+        KeyPushes(state, services.memory, now=now).run,
+        partial(_publish_figures, services),
+    ]
+    if config.keys_file:
+        loaded = load_key_file(config.keys_file)
+        services.take_up_keys(loaded)
+        beside.append(KeyFileWatcher(config.keys_file, loaded, services.take_up_keys).run)
+    if not config.secret:
+        beside.append(partial(_adopt_shared_salt, services))
+    lifespan = partial(_running, services, beside, open_first)
+    return GatewayApp(create_litestar(services, lifespan=[lifespan]), services)
+
+
+def create_services(
+    config: Config, *, upstream: Upstream, state: StateConnection, now: Callable[[], float]
+) -> Services:
+    """The rooms, wired; nothing connects or runs yet.
+
+    Raises:
+        SettingError: a setting names something that cannot be used.
+    """
+    models = load_models(config)
+    memory, local = KeyMemory(now=now), LocalBook()
+    ledger = Ledger(state, local, new_id=lease_ids(), monotonic=time.monotonic)
+    admission = Admission(
+        state,
+        AdmissionSettings.of(config),
+        ledger=ledger,
+        memory=memory,
+        local=local,
+        now=now,
+        monotonic=time.monotonic,
+    )
+    return Services(
         config=config,
         models=models,
         translation=translation_settings(config, models, salt=config.secret.encode() or secrets.token_bytes(32)),
-        upstream=upstream or DeferredUpstream(partial(open_upstream, config, os.environ)),
-        state=state
-        or connect(
-            config.redis_url,
-            timeout_s=config.redis_timeout_s,
-            queue_limit=config.redis_queue_limit,
-            client_name="claude-wrapper",
+        upstream=upstream,
+        state=state,
+        gate=Gate(
+            config,
+            state,
+            admission=admission,
+            memory=memory,
+            guesses=GuessBook(state, per_minute=config.guesses_per_minute),
+            tokens=open_jwt(config, now=now),
+            proxies=trusted_proxies(config),
+            now=now,
+            monotonic=time.monotonic,
         ),
-        process=process,
+        admission=admission,
+        ledger=ledger,
+        memory=memory,
+        process=ProcessFigures(),
         now=now,
+        monotonic=time.monotonic,
     )
-
-    return GatewayApp(create_litestar(services, lifespan=[partial(_running, services, open_first)]), services)
 
 
 @asynccontextmanager
-async def _running(services: Services, open_first: bool, _: Litestar) -> AsyncIterator[None]:
+async def _running(
+    services: Services,
+    beside: Sequence[Callable[[], Awaitable[None]]],
+    open_first: bool,
+    _: Litestar,
+) -> AsyncIterator[None]:
     """What runs beside the requests, from the start of the worker to its end; Redis closes last."""
-    background = [asyncio.create_task(_publish_figures(services))]
-    if not services.config.secret:
-        background.append(asyncio.create_task(_adopt_shared_salt(services)))
+    background = [asyncio.ensure_future(run()) for run in beside]
     if isinstance(services.upstream, DeferredUpstream):
         opening = asyncio.create_task(services.upstream.start())
         background.append(opening)
@@ -101,7 +162,15 @@ async def _running(services: Services, open_first: bool, _: Litestar) -> AsyncIt
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         await services.upstream.close()
+        await services.gate.close()
+        await services.ledger.close()
         await services.state.close()
+
+
+def lease_ids() -> Callable[[], str]:
+    """Makes ids that no other worker makes, and no client knows."""
+    beginning, numbers = secrets.token_hex(8), itertools.count()
+    return lambda: f"{beginning}-{next(numbers):x}"
 
 
 def translation_settings(config: Config, models: ModelTable, *, salt: bytes) -> TranslationSettings:
@@ -141,7 +210,8 @@ async def _publish_figures(services: Services) -> None:
     try:
         while True:
             with suppress(StateError):
-                await publish(services.state, worker_figures(services.process, worker_id=worker_id, host=host))
+                figures = worker_figures(services.process, worker_id=worker_id, host=host)
+                services.admission.workers_seen = await publish(services.state, figures)
             await asyncio.sleep(PUBLISH_INTERVAL_S)
     finally:
         with suppress(StateError):

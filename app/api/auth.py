@@ -1,23 +1,24 @@
-"""The gateway's own key: one static key for all of it (``--api-key``), asked for once, before any route.
+"""How a key is sent, which paths need none, and what can be known without one.
 
-A key comes as ``Authorization: Bearer`` (OpenAI's clients) or ``x-api-key`` (Anthropic's). It is compared by digest in
-constant time, and never shown: not in an error, not in ``GET /v1/auth/status``.
+A key comes as ``Authorization: Bearer`` (OpenAI's clients) or ``x-api-key`` (Anthropic's). Who that makes the caller is
+decided by ``app.gateway.gate``; a key is never shown, not in an error, not in ``GET /v1/auth/status``.
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
-from hashlib import sha256
 
 from litestar import Controller, Request, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency
+from litestar.types import Scope as AsgiScope
 from msgspec import Struct
 
 from app.api.operation import operation
-from app.domain.auth import ANONYMOUS, Caller
-from app.errors import Unauthenticated
+from app.domain.auth import Caller, Scope
+from app.errors import RateLimited, StateUnavailable, Unauthenticated
+from app.gateway.admission import scope_missing
+from app.gateway.gate import Gate, Presented
 from app.gateway.services import Services
 
 #: Open while protected: health, documents and the status of protection. Not among them are ``/health/detailed``, which
@@ -29,25 +30,9 @@ OPEN_PATHS = frozenset(
 #: The files of the documentation page.
 OPEN_PREFIX = "/docs/"
 
-_AUTHENTICATED = Caller(authenticated=True)
-
-_MISSING = (
-    "You didn't provide an API key. This gateway is protected: send its key in an Authorization header using Bearer "
-    "auth (Authorization: Bearer YOUR_KEY) or in an x-api-key header. It is the key that the gateway was started with."
+_NO_ADMIN = (
+    "This route is for the operator: send the admin key (CLAUDE_WRAPPER_ADMIN_KEY), or a key with the scope 'admin'."
 )
-_WRONG = (
-    "Incorrect API key provided. Send the API key that this gateway was started with, not one of Anthropic or OpenAI."
-)
-
-
-def digest(key: str | bytes) -> bytes | None:
-    """What a key is compared by; ``None`` for no key.
-
-    Args:
-        key: the configured key; empty means unprotected.
-    """
-    raw = key.encode() if isinstance(key, str) else key
-    return sha256(raw).digest() if raw else None
 
 
 def is_open(path: str) -> bool:
@@ -58,25 +43,21 @@ def is_open(path: str) -> bool:
     return normalized in OPEN_PATHS or normalized.startswith(OPEN_PREFIX)
 
 
-def authenticate(headers: Mapping[bytes, bytes], key_digest: bytes | None) -> Caller:
-    """Who calls.
+def presented(scope: AsgiScope, headers: Mapping[bytes, bytes], gate: Gate) -> Presented:
+    """The keys of a request, and whom wrong ones are counted for.
 
     Args:
-        headers: request headers, names in lower case.
-        key_digest: ``digest`` of the gateway's key; ``None`` when it is unprotected.
-
-    Raises:
-        Unauthenticated: the key is missing or wrong.
+        scope: the request.
+        headers: its headers, names in lower case.
+        gate: knows the trusted proxies.
     """
-    if key_digest is None:
-        return ANONYMOUS
-    presented = presented_keys(headers)
-    if not presented:
-        raise Unauthenticated(_MISSING)
-    # Both headers count: a client may send its provider's key in one and ours in the other.
-    if any(hmac.compare_digest(sha256(key).digest(), key_digest) for key in presented):
-        return _AUTHENTICATED
-    raise Unauthenticated(_WRONG)
+
+    def group() -> str:
+        client = scope.get("client")
+        forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        return gate.group(client[0] if client else None, forwarded)
+
+    return Presented(presented_keys(headers), group)
 
 
 def presented_keys(headers: Mapping[bytes, bytes]) -> list[bytes]:
@@ -88,6 +69,21 @@ def presented_keys(headers: Mapping[bytes, bytes]) -> list[bytes]:
     if key := headers.get(b"x-api-key", b"").strip():
         keys.append(key)
     return keys
+
+
+def require_scope(request: Request, scope: Scope) -> Caller:  # type: ignore[type-arg]
+    """The caller of a request, if it may do what the scope stands for.
+
+    Raises:
+        Unauthenticated: nobody in particular calls.
+        PermissionDenied: the key does not have the scope.
+    """
+    caller: Caller = request.scope["state"]["caller"]
+    if not caller.authenticated and scope == "admin":
+        raise Unauthenticated(_NO_ADMIN)
+    if scope not in caller.scopes:
+        raise scope_missing(scope)
+    return caller
 
 
 class AuthStatus(Struct, frozen=True, kw_only=True):
@@ -122,15 +118,16 @@ class AuthController(Controller):
     )
     async def status(self, request: Request[None, None, State], services: NamedDependency[Services]) -> AuthStatus:
         """Whether a key is needed, and whether this request brought the right one."""
-        key_digest = digest(services.config.api_key)
+        gate = services.gate
+        asked = presented(request.scope, dict(request.scope["headers"]), gate)
         try:
-            authenticate(dict(request.scope["headers"]), key_digest)
-        except Unauthenticated:
+            caller = await gate.verified(await gate.caller(asked))
+        except (Unauthenticated, RateLimited, StateUnavailable):
             accepted = False
         else:
-            accepted = True
+            accepted = caller.authenticated or not gate.protected
         return AuthStatus(
-            protected=key_digest is not None,
+            protected=gate.protected,
             authenticated=accepted,
-            methods=["authorization: bearer", "x-api-key"] if key_digest is not None else [],
+            methods=["authorization: bearer", "x-api-key"] if gate.protected else [],
         )

@@ -17,6 +17,7 @@ from app.api.openapi import CHAT_COMPLETIONS, COMPATIBILITY
 from app.api.original_headers import ignored_claude_headers
 from app.api.presence import ClientPresence
 from app.api.streaming import EventStream
+from app.domain.auth import Caller
 from app.errors import ClientDisconnected, GatewayError, InvalidRequest
 from app.gateway.chat import ChatRequest, read_chat
 from app.gateway.complete import complete
@@ -59,6 +60,7 @@ class _ChatCompletion:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         services, record = self._services, _record(scope)
+        caller: Caller = scope["state"]["caller"]
         try:
             body = await _body(services, scope, receive)
             strict = flag(scope, STRICT_HEADER)
@@ -75,9 +77,9 @@ class _ChatCompletion:
             record.model_asked, record.model = request.chat.model, request.call.model
             record.stream = request.call.stream
             if request.call.stream:
-                await self._stream(request, record, ignored, scope, receive, send)
+                await self._stream(request, record, caller, ignored, scope, receive, send)
             else:
-                await self._plain(request, record, ignored, receive, send)
+                await self._plain(request, record, caller, ignored, receive, send)
         except ClientDisconnected:
             record.client_left = True
         except GatewayError as error:
@@ -85,10 +87,16 @@ class _ChatCompletion:
             await send_error(error, scope, receive, send)
 
     async def _plain(
-        self, request: ChatRequest, record: RequestRecord, ignored: tuple[str, ...], receive: Receive, send: Send
+        self,
+        request: ChatRequest,
+        record: RequestRecord,
+        caller: Caller,
+        ignored: tuple[str, ...],
+        receive: Receive,
+        send: Send,
     ) -> None:
         async with ClientPresence(receive) as presence:
-            completed = await complete(self._services, request, record)
+            completed = await complete(self._services, request, record, caller)
             headers: Headers = [_JSON, (b"content-length", str(len(completed.body)).encode())]
             headers += encoded(completed.headers)
             headers += report_headers(completed.report, ignored)
@@ -100,16 +108,19 @@ class _ChatCompletion:
         self,
         request: ChatRequest,
         record: RequestRecord,
+        caller: Caller,
         ignored: tuple[str, ...],
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        events = ChatEvents(self._services, request, record)
+        events = ChatEvents(self._services, request, record, caller)
         stream = EventStream(
             events,
             headers=lambda: encoded(events.headers) + report_headers(events.call.report, ignored),
-            error_frame=lambda error: openai_error_frame(error, request_id=record.request_id),
+            error_frame=lambda error: openai_error_frame(
+                error, request_id=record.request_id, client_credential=record.client_credential
+            ),
             unexpected=lambda error: unexpected(error, record),
             keepalive_s=self._services.config.stream_keepalive_s,
         )

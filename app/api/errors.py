@@ -47,7 +47,11 @@ def error_reply(error: GatewayError, record: RequestRecord | None = None) -> Err
         record: notes of the request, for the log.
     """
     note_bug(error, record)
-    reply = openai_error(error, request_id=record.request_id if record is not None else "")
+    reply = openai_error(
+        error,
+        request_id=record.request_id if record is not None else "",
+        client_credential=record is not None and record.client_credential,
+    )
     if record is not None and not record.error_code:
         record.error_code = cause_of(error)
     return reply

@@ -16,12 +16,12 @@ from typing import cast
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from app.api.auth import authenticate, digest, is_open
+from app.api.auth import is_open, presented, presented_keys
 from app.api.cors import Cors, Headers
 from app.api.errors import cause_of, send_error, unexpected
 from app.api.request_ids import RequestIds
 from app.domain.auth import ANONYMOUS, Caller
-from app.errors import ClientDisconnected, GatewayError, NotFound, Overloaded, ShuttingDown, Unauthenticated
+from app.errors import ClientDisconnected, GatewayError, NotFound, Overloaded, ShuttingDown
 from app.gateway.services import Services
 from app.observability.process import ProcessFigures
 from app.observability.record import RequestRecord
@@ -30,6 +30,12 @@ logger = logging.getLogger("app.request")
 
 #: Routes of probes: answered also at the bound of requests in flight, and left out of the figures.
 HEALTH_PREFIX = "/health"
+
+#: The hot route: a stored key is verified by the same round trip that admits the request.
+ADMITTED_PATHS = frozenset({"/v1/chat/completions"})
+
+#: The state store is away, or did not answer this request.
+DEGRADED: Headers = [(b"x-claude-wrapper-degraded", b"state")]
 
 #: Litestar remembers the last 1024 paths that it has routed: a longer path is never a route, and would only fill that.
 LONGEST_PATH = 4096
@@ -60,7 +66,8 @@ class GatewayApp:
     ) -> None:
         config = services.config
         self._app = app
-        self._key_digest = digest(config.api_key)
+        self._gate = services.gate
+        self._state = services.state
         self._cors = Cors(config.cors_origins) if config.cors_origins else None
         self._max_in_flight = config.max_concurrent_requests
         self._log_all = config.verbose or config.debug
@@ -98,7 +105,8 @@ class GatewayApp:
                 return
             if not probe and self._process.in_flight > self._max_in_flight:
                 raise Overloaded(_AT_THE_BOUND, retry_after_s=1)
-            state["caller"] = self._caller(path, headers)
+            state["caller"] = caller = await self._caller(scope, path, headers)
+            record.tenant, record.key_id = caller.tenant, caller.key_id
             if len(path) > LONGEST_PATH:
                 raise NotFound(f"Unknown request URL: its path is longer than {LONGEST_PATH} characters.")
             if method == "HEAD":  # HEAD is GET without the body, on every route
@@ -117,14 +125,15 @@ class GatewayApp:
             await _fail(ours or unexpected(error, record), scope, receive, exchange)
         finally:
             self._settle(exchange, headers, counted=not probe)
+            if record.status == 401 and presented_keys(headers):
+                self._gate.wrong(presented(scope, headers, self._gate))
 
-    def _caller(self, path: str, headers: Mapping[bytes, bytes]) -> Caller:
-        try:
-            return authenticate(headers, self._key_digest)
-        except Unauthenticated:
-            if is_open(path):
-                return ANONYMOUS
-            raise
+    async def _caller(self, scope: Scope, path: str, headers: Mapping[bytes, bytes]) -> Caller:
+        """Who calls; on the hot route a stored key is still to be verified, by the request's admission."""
+        if is_open(path):
+            return ANONYMOUS
+        caller = await self._gate.caller(presented(scope, headers, self._gate))
+        return caller if path in ADMITTED_PATHS else await self._gate.verified(caller)
 
     def _added_headers(self, record: RequestRecord, headers: Mapping[bytes, bytes]) -> Headers:
         """Headers that the reply gets, whatever it is."""
@@ -133,6 +142,8 @@ class GatewayApp:
             added += self._cors.reply(headers)
         if self._process.draining:
             added.append((b"connection", b"close"))
+        if not self._state.available:
+            record.degraded = True
         return added
 
     def _settle(self, exchange: _Exchange, headers: Mapping[bytes, bytes], *, counted: bool) -> None:
@@ -224,5 +235,6 @@ class _Exchange:
             headers = message["headers"]
             if self.record.method == "OPTIONS":
                 headers = [(name, _and_head(value) if name == b"allow" else value) for name, value in headers]
-            message = {**message, "headers": [*headers, *self._added]}
+            degraded = DEGRADED if self.record.degraded else ()
+            message = {**message, "headers": [*headers, *self._added, *degraded]}
         await self._send(message)

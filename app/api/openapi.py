@@ -13,6 +13,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from app.api.keys import KEY_SCHEMAS
 from app.api.openapi_chat import CHAT_COMPLETIONS as CHAT_COMPLETIONS
 from app.api.openapi_chat import COMPATIBILITY as COMPATIBILITY
 from app.api.openapi_chat import chat_schemas
@@ -24,17 +25,19 @@ from app.observability.version import VERSION
 #: Every error status, and when it is answered. 405 belongs to no operation: it is said of a wrong method.
 ERRORS = {
     400: "The request is not valid: no JSON, a wrong type or value (`param` names it), a parameter that cannot be "
-    "served (`unsupported_parameter`, `unsupported_value`), or too long for the model (`context_length_exceeded`).",
-    401: "The gateway's API key is missing or wrong (`invalid_api_key`).",
-    403: "Anthropic does not permit this to the gateway's account (`permission_denied`).",
-    404: "No such model (`model_not_found`) or no such URL (`unknown_url`).",
+    "served (`unsupported_parameter`, `unsupported_value`), too long for the model (`context_length_exceeded`), or "
+    "of a cost that cannot be bounded, under a budget (`cost_unbounded`).",
+    401: "The API key is missing, wrong, expired or revoked (`invalid_api_key`).",
+    403: "The key may not do this (`permission_denied`) or not use this model (`model_not_allowed`), or Anthropic does "
+    "not permit it to the gateway's account.",
+    404: "No such model (`model_not_found`), key (`key_not_found`) or URL (`unknown_url`).",
     405: "The URL does not accept this method (`method_not_allowed`); `allow` lists those that it does.",
     408: "The request body was not complete in time (`request_timeout`).",
-    409: "Anthropic reports a conflict (`conflict`).",
+    409: "Somebody else changed the object at the same time, or Anthropic reports a conflict (`conflict`).",
     413: "The request body is over the limit of the gateway or of Anthropic (`request_too_large`).",
     422: "Anthropic could not process the request.",
-    429: "Anthropic's rate limit (`rate_limit_exceeded`, with `retry-after`) or the end of a credit "
-    "(`insufficient_quota`, with `x-should-retry: false`).",
+    429: "A rate limit or the concurrency of the key, of its tenant or of Anthropic (`rate_limit_exceeded`, with "
+    "`retry-after`), or a spent budget or credit (`insufficient_quota`, with `x-should-retry: false`).",
     500: "A fault of the gateway (`internal_error`) or of Anthropic.",
     501: "Anthropic does not implement what was asked for.",
     502: "Anthropic cannot be reached (`upstream_unreachable`), refuses the gateway's credential "
@@ -79,15 +82,23 @@ _HEADERS: dict[str, tuple[str, str]] = {
     "x-request-id": ("string", "The gateway's id of the request, or the client's own where it sent a sane one."),
     "request-id": ("string", "Anthropic's id of the call."),
     "retry-after": ("integer", "Seconds after which a retry may succeed."),
+    "retry-after-ms": ("integer", "The same in milliseconds, for limits of this gateway."),
+    "x-claude-wrapper-degraded": ("string", "`state`: served without the state store; limits are counted locally."),
     "x-should-retry": ("string", "`false`: a retry is of no use; OpenAI's clients honour it."),
     "allow": ("string", "Methods that the URL accepts."),
     "www-authenticate": ("string", "`Bearer`"),
     "x-claude-wrapper-ignored-params": ("string", "Request paths that had no effect, with commas between them."),
     "x-claude-wrapper-adjusted-params": ("string", "`path=value` of what was changed, with commas between them."),
-    "x-ratelimit-limit-requests": ("integer", "Anthropic's limit of requests a minute."),
+    "x-ratelimit-limit-requests": (
+        "integer",
+        "Limit of requests a minute: the key's or its tenant's, whichever has less left, else Anthropic's.",
+    ),
     "x-ratelimit-remaining-requests": ("integer", "Requests left."),
     "x-ratelimit-reset-requests": ("string", "Time until the requests are back, such as `1m6s`."),
-    "x-ratelimit-limit-tokens": ("integer", "Anthropic's limit of tokens a minute."),
+    "x-ratelimit-limit-tokens": (
+        "integer",
+        "Limit of tokens a minute, input and output; whose as for requests.",
+    ),
     "x-ratelimit-remaining-tokens": ("integer", "Tokens left."),
     "x-ratelimit-reset-tokens": ("string", "Time until the tokens are back."),
 }
@@ -103,7 +114,7 @@ _HEADER_GROUPS = {
 _ERROR_HEADERS = {
     401: ("www-authenticate",),
     405: ("allow",),
-    429: ("retry-after", "x-should-retry"),
+    429: ("retry-after", "retry-after-ms", "x-should-retry"),
     502: ("x-should-retry",),
     503: ("retry-after",),
 }
@@ -129,6 +140,7 @@ _TAGS = (
     ("chat", "OpenAI's chat completions."),
     ("models", "The models, readable by OpenAI's and Anthropic's clients."),
     ("auth", "Whether a key is needed."),
+    ("admin", "API keys and their audit."),
     ("operations", "Health, documentation."),
 )
 _TAG_ORDER = [name for name, _ in _TAGS]
@@ -205,7 +217,7 @@ def document_of(handler: HTTPRouteHandler) -> OperationDoc:
 def _schemas(docs: list[OperationDoc]) -> dict[str, Json]:
     structs = {type_ for doc in docs for _, type_ in doc.replies.values() if isinstance(type_, type)}
     ordered = sorted(structs, key=lambda struct: struct.__name__)
-    return {**reply_schemas(ordered), **chat_schemas(), **MODEL_SCHEMAS, "Error": _ERROR_SCHEMA}
+    return {**reply_schemas(ordered), **chat_schemas(), **MODEL_SCHEMAS, **KEY_SCHEMAS, "Error": _ERROR_SCHEMA}
 
 
 def _operation(doc: OperationDoc, path: str, *, protected: bool) -> Json:

@@ -14,11 +14,23 @@ from app.api.chat import ChatController
 from app.api.docs import docs, docs_file, openapi_json
 from app.api.errors import EXCEPTION_HANDLERS
 from app.api.health import HealthController
+from app.api.keys import KeysController, audit
 from app.api.models import ModelsController
 from app.api.root import root
 from app.gateway.services import Services
 
-ROUTES = (ChatController, ModelsController, AuthController, HealthController, root, docs, docs_file, openapi_json)
+ROUTES = (
+    ChatController,
+    ModelsController,
+    AuthController,
+    KeysController,
+    audit,
+    HealthController,
+    root,
+    docs,
+    docs_file,
+    openapi_json,
+)
 
 
 def create_litestar(

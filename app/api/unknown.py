@@ -42,8 +42,6 @@ LATER = (
     "/v1/conversations",
     "/v1/messages",
     "/v1/sessions",
-    "/v1/usage",
-    "/admin",
     "/metrics",
     "/dashboard",
     "/logs",

@@ -60,7 +60,10 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     Raises:
         SettingError: a setting names something that cannot be used.
     """
+    from app.gateway.gate import trusted_proxies
+    from app.gateway.key_file import load_key_file
     from app.gateway.model_table import load_aliases, load_models
+    from app.identity import check_jwt
     from app.state.urls import parse_address, scheme_of
     from app.upstream import check_upstream
 
@@ -69,6 +72,10 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     if not config.mock:  # which goes nowhere
         check_upstream(config, environ)
     load_aliases(config, load_models(config))
+    trusted_proxies(config)
+    check_jwt(config)
+    if config.keys_file:
+        load_key_file(config.keys_file)
 
 
 def port_of(environ: Mapping[str, str], given: str | None) -> int:

@@ -76,6 +76,7 @@ class Demand(Struct, frozen=True, kw_only=True):
         input_nano: expected cost of the input.
         output_tokens: expected output tokens, where the client bounded them; ``None`` is the running mean of the model.
         worst_input_nano: cost of the input at worst; ``None``: it cannot be bounded.
+        unbounded: why not, in words for the client.
         output_nano_per_token: cost of an output token at worst, of all answers together (``n``).
         max_tokens: the bound of output tokens of one answer.
         least_tokens: the smallest such bound that makes sense; a budget near its end lowers ``max_tokens`` to this.
@@ -87,6 +88,7 @@ class Demand(Struct, frozen=True, kw_only=True):
     input_nano: int = 0
     output_tokens: int | None = None
     worst_input_nano: int | None = 0
+    unbounded: str = ""
     output_nano_per_token: int = 0
     max_tokens: int = 0
     least_tokens: int = 0

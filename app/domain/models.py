@@ -148,6 +148,7 @@ class ModelTable:
 
     def __init__(self, table: _Table) -> None:
         self._unknown = table.unknown
+        self._names: dict[str, tuple[str, ...]] = {}
         self._resolved: dict[str, tuple[Mapping[str, str], Resolution]] = {}
         self._lines = dict(table.lines)
         self._retired = dict(table.retired)
@@ -192,6 +193,18 @@ class ModelTable:
     def all(self) -> tuple[ModelFacts, ...]:
         """The models that are served, newest first as in the table; retired ones are left out."""
         return self._models
+
+    def names_of(self, model_id: str) -> tuple[str, ...]:
+        """Everything that a model is called here: its ids, and the short names that mean it today."""
+        names = self._names.get(model_id)
+        if names is None:
+            found = self._by_id.get(model_id)
+            names = (model_id,)
+            if found is not None:
+                short = (name for name, means in self._short.items() if means.facts is found.facts)
+                names = (found.facts.id, *found.facts.also, *short)
+                self._names[model_id] = names
+        return names
 
     def short_names(self) -> tuple[str, ...]:
         """The names of the lines: ``fable``, ``opus``, ..."""

@@ -10,10 +10,13 @@ from collections.abc import AsyncIterator, Mapping
 
 from msgspec import Struct
 
+from app.domain.auth import Caller
 from app.domain.calls import MessagesCall
 from app.domain.upstream import UpstreamReply, UpstreamRequest
-from app.errors import GatewayError, UpstreamError, UpstreamStatus
+from app.errors import GatewayError, UpstreamError, UpstreamStatus, UpstreamTimeout
+from app.gateway.ledger import Permit
 from app.gateway.services import Services
+from app.gateway.spending import SentCall, Spending, demand_of, granted
 from app.observability.record import RequestRecord
 from app.schemas.anthropic_error import word
 from app.translate.chat_to_messages import DecodedChat, decode_chat_request, downgrade_forced_tool, to_messages
@@ -58,11 +61,52 @@ def read_chat(
     return ChatRequest(chat=chat, call=call, thinking_tokens=thinking_tokens, strict=strict)
 
 
-async def send(services: Services, call: MessagesCall, body: bytes, record: RequestRecord) -> UpstreamReply:
+class Admitted(Struct, frozen=True, kw_only=True):
+    """A request that may go on.
+
+    Args:
+        call: what it has become; its ``max_tokens`` may have been lowered to what a budget leaves.
+        permit: what it holds.
+        spending: what its calls use.
+        credential: the client's own Anthropic key, if that is what pays.
+    """
+
+    call: MessagesCall
+    permit: Permit
+    spending: Spending
+    credential: str = ""
+
+
+async def admit(services: Services, request: ChatRequest, record: RequestRecord, caller: Caller) -> Admitted:
+    """Lets a request in, or raises what stands against it; see ``Admission.admit``."""
+    call = request.call
+    names = services.models.names_of(call.model)
+    if request.chat.model in services.translation.aliases:
+        names = (*names, request.chat.model)
+    permit = await services.admission.admit(caller, demand_of(call, names))
+    call = granted(call, permit.max_tokens)
+    spending = Spending(call, services.ratios, services.pace, monotonic=services.monotonic)
+    permit.progress = spending.use
+    record.tenant, record.key_id = permit.tenant, permit.account.key_id
+    record.degraded, record.client_credential = permit.degraded, bool(caller.credential)
+    return Admitted(call=call, permit=permit, spending=spending, credential=caller.credential)
+
+
+def settle(services: Services, admitted: Admitted, record: RequestRecord, *, complete: bool) -> None:
+    """The request is over, whatever has become of it."""
+    use = admitted.spending.use(complete=complete)
+    record.nano, record.estimated = use.nano, use.estimated
+    services.ledger.settle(admitted.permit, use)
+
+
+async def send(
+    services: Services, admitted: Admitted, call: MessagesCall, body: bytes, record: RequestRecord
+) -> tuple[UpstreamReply, SentCall]:
     """Sends one Messages request of a call; returns once Anthropic's reply headers are there.
 
     Args:
         services: the rooms.
+        admitted: the request that it is for.
         call: what is asked for.
         body: of this request; that of the call, or its continuation.
         record: gets the number of attempts.
@@ -74,14 +118,26 @@ async def send(services: Services, call: MessagesCall, body: bytes, record: Requ
     headers = {"anthropic-version": call.anthropic_version}
     if call.betas:
         headers["anthropic-beta"] = ",".join(call.betas)
-    request = UpstreamRequest(path=MESSAGES_PATH, body=body, stream=call.upstream_stream, headers=headers)
+    request = UpstreamRequest(
+        path=MESSAGES_PATH,
+        body=body,
+        stream=call.upstream_stream,
+        headers=headers,
+        credential=admitted.credential,
+    )
+    sent = admitted.spending.sent()
     try:
         reply = await services.upstream.send(request)
     except UpstreamError as error:
         record.attempts += error.attempts
+        # A call that was given up for its silence may have been worked on all the time.
+        sent.free = not isinstance(error, UpstreamTimeout) or error.phase == "connect"
+        raise
+    except GatewayError:
+        sent.free, sent.left = True, False
         raise
     record.attempts += reply.attempts
-    return reply
+    return reply, sent
 
 
 def note_request_id(error: GatewayError, reply_headers: Mapping[str, str]) -> None:
@@ -105,20 +161,25 @@ def refused_forced_tool(error: UpstreamStatus) -> bool:
     return error.status == 400 and "tool_choice" in error.message and "not supported" in error.message
 
 
-def downgraded(services: Services, request: ChatRequest) -> MessagesCall:
+def downgraded(services: Services, request: ChatRequest, admitted: Admitted) -> MessagesCall:
     """The same request for a model that turned out to refuse a forced tool choice."""
-    return downgrade_forced_tool(
+    call = downgrade_forced_tool(
         request.chat,
         services.models,
         services.translation,
         thinking_tokens=request.thinking_tokens,
         strict=request.strict,
     )
+    admitted.spending.call = call = granted(call, admitted.permit.max_tokens)
+    return call
 
 
-def reply_headers(upstream: Mapping[str, str], now: float) -> dict[str, str]:
-    """Headers of a client's reply that come from Anthropic's reply (spec/errors-and-headers.md)."""
-    headers = to_openai(upstream, now)
+def reply_headers(upstream: Mapping[str, str], admitted: Admitted, now: float) -> dict[str, str]:
+    """Headers of a client's reply that come from Anthropic's reply (spec/errors-and-headers.md).
+
+    The gateway's own rates win over those of the account that all clients share.
+    """
+    headers = {**to_openai(upstream, now), **admitted.permit.headers}
     if request_id := upstream.get("request-id"):
         headers["request-id"] = request_id
     return headers

@@ -12,18 +12,22 @@ from collections.abc import AsyncIterator
 from functools import reduce
 from operator import add
 
+from app.domain.auth import Caller
 from app.domain.calls import MessagesCall, Report, Usage
 from app.domain.upstream import UpstreamReply
 from app.errors import GatewayError, UpstreamStatus
 from app.gateway.chat import (
     MAX_CONTINUATIONS,
+    Admitted,
     ChatRequest,
+    admit,
     downgraded,
     note_request_id,
     read_to_end,
     refused_forced_tool,
     reply_headers,
     send,
+    settle,
 )
 from app.gateway.services import Services
 from app.observability.record import RequestRecord
@@ -38,6 +42,7 @@ class ChatEvents:
         services: the rooms.
         request: what the client asked for.
         record: notes of the request, for the log; complete after ``close``.
+        caller: who asks.
 
     Attributes:
         finished: True once ``next`` has returned the last frames.
@@ -45,10 +50,12 @@ class ChatEvents:
         call: the call as it was made (a forced tool choice may have been downgraded).
     """
 
-    def __init__(self, services: Services, request: ChatRequest, record: RequestRecord) -> None:
+    def __init__(self, services: Services, request: ChatRequest, record: RequestRecord, caller: Caller) -> None:
         self._services = services
         self._request = request
         self._record = record
+        self._caller = caller
+        self._admitted: Admitted | None = None
         self._created = int(services.now())
         self._shared_id = f"chatcmpl-{record.request_id}" if request.call.n > 1 else None
         self._source: _Choice | _Choices | None = None
@@ -74,27 +81,38 @@ class ChatEvents:
         return frames
 
     async def close(self) -> None:
-        """Ends every upstream call that is still open."""
-        record, source = self._record, self._source
+        """Ends every upstream call that is still open, and settles the request."""
+        record, source, admitted = self._record, self._source, self._admitted
         record.model = self.call.model
-        if source is not None:
-            record.usage = source.usage
-            record.adjusted = source.report.adjusted if self.finished else ()
-            await source.close()
+        try:
+            if source is not None:
+                record.usage = source.usage
+                record.adjusted = source.report.adjusted if self.finished else ()
+                await source.close()
+        finally:
+            if admitted is not None:
+                if self.finished:
+                    admitted.spending.streamed()
+                settle(self._services, admitted, record, complete=self.finished)
 
     async def _open(self) -> None:
+        self._admitted = admitted = await admit(self._services, self._request, self._record, self._caller)
+        self.call = admitted.call
         try:
-            self._source = await self._start(self.call)
+            self._source = await self._start(admitted)
         except UpstreamStatus as error:
             if not refused_forced_tool(error):
                 raise
-            self.call = downgraded(self._services, self._request)
-            self._source = await self._start(self.call)
-        self.headers = reply_headers(self._source.headers, self._services.now())
+            self.call = downgraded(self._services, self._request, admitted)
+            self._source = await self._start(admitted)
+        self.headers = reply_headers(self._source.headers, admitted, self._services.now())
 
-    async def _start(self, call: MessagesCall) -> _Choice | _Choices:
+    async def _start(self, admitted: Admitted) -> _Choice | _Choices:
+        call = self.call
         choices = [
-            _Choice(self._services, call, self._record, created=self._created, index=index, id_=self._shared_id)
+            _Choice(
+                self._services, admitted, call, self._record, created=self._created, index=index, id_=self._shared_id
+            )
             for index in range(call.n)
         ]
         source = choices[0] if call.n == 1 else _Choices(choices)
@@ -112,6 +130,7 @@ class _Choice:
     def __init__(
         self,
         services: Services,
+        admitted: Admitted,
         call: MessagesCall,
         record: RequestRecord,
         *,
@@ -120,6 +139,7 @@ class _Choice:
         id_: str | None,
     ) -> None:
         self._services = services
+        self._admitted = admitted
         self._call = call
         self._record = record
         self._body = call.body
@@ -153,7 +173,9 @@ class _Choice:
 
     async def open(self) -> None:
         """Sends the request; returns once Anthropic has answered with success."""
-        self._reply = await send(self._services, self._call, self._body, self._record)
+        machine, number = self._machine, self._continuations
+        self._reply, sent = await send(self._services, self._admitted, self._call, self._body, self._record)
+        sent.stream = lambda: machine.meters[number] if len(machine.meters) > number else None
         self._chunks = self._reply.chunks()
         self.headers = dict(self._reply.headers)
 

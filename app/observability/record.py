@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from app.domain.calls import Usage
+from app.domain.limits import NANO_PER_USD
 
 #: A path is cut to this many characters in the log.
 _LONGEST_PATH = 512
@@ -37,6 +38,12 @@ class RequestRecord(Struct):
         client_left: the client closed its connection before the reply was complete.
         bytes_in: length of the request body as announced by its header.
         bytes_out: length of the reply body.
+        tenant: of the caller, once it is known.
+        key_id: of the caller's key, or what stands for it.
+        nano: cost in nano-dollars.
+        estimated: Anthropic did not tell all of the usage.
+        degraded: it was served by this worker's own count, because the state store was away.
+        client_credential: Anthropic was called with the client's own key.
     """
 
     request_id: str
@@ -54,6 +61,12 @@ class RequestRecord(Struct):
     client_left: bool = False
     bytes_in: int = 0
     bytes_out: int = 0
+    tenant: str = ""
+    key_id: str = ""
+    nano: int = 0
+    estimated: bool = False
+    degraded: bool = False
+    client_credential: bool = False
 
     def fields(self) -> dict[str, Any]:
         """The fields of a log record, leaving out what the request did not have."""
@@ -68,6 +81,14 @@ class RequestRecord(Struct):
         if self.model_asked or self.model:
             fields |= {"model_asked": self.model_asked, "model": self.model, "stream": self.stream}
             fields["attempts"] = self.attempts
+        if self.tenant:
+            fields |= {"tenant": self.tenant, "key_id": self.key_id}
+        if self.nano:
+            fields["cost_usd"] = self.nano / NANO_PER_USD
+        if self.estimated:
+            fields["estimated"] = True
+        if self.degraded:
+            fields["degraded"] = True
         if self.usage is not None:
             fields |= {
                 "input_tokens": self.usage.input_tokens,

@@ -36,7 +36,7 @@ from app.domain.key_changes import (
 )
 from app.domain.key_objects import changes_between
 from app.domain.limits import Limits
-from app.errors import InvalidRequest, NotFound, StateError
+from app.errors import Conflict, NotFound, StateError
 from app.schemas.admin import KeyChanges, NewKey
 from app.state import keys
 from app.state.connection import Argument, Command, Reply, StateConnection
@@ -257,8 +257,8 @@ def _accepted(replies: Iterable[Reply | StateError]) -> list[Reply]:
     return accepted
 
 
-def _conflict() -> InvalidRequest:
-    return InvalidRequest("Somebody else keeps changing this key at the same moment: try again.", code="conflict")
+def _conflict() -> Conflict:
+    return Conflict("Somebody else keeps changing this key at the same moment: try again.")
 
 
 def _random(chars: int) -> str:

@@ -29,7 +29,7 @@ async def dial(address: Address, wire: Wire, loop: asyncio.AbstractEventLoop) ->
     if address.unix_path is not None:
         await loop.create_unix_connection(lambda: wire, address.unix_path)
         return
-    context = _tls_context(address.tls) if address.tls is not None else None
+    context = tls_context(address.tls) if address.tls is not None else None
     transport, _ = await loop.create_connection(lambda: wire, address.host, address.port, ssl=context)
     raw: socket.socket | None = transport.get_extra_info("socket")
     if raw is not None:
@@ -83,7 +83,7 @@ def failure_reason(exc: Exception) -> str:
 
 
 @lru_cache(maxsize=4)
-def _tls_context(options: TlsOptions) -> ssl.SSLContext:
+def tls_context(options: TlsOptions) -> ssl.SSLContext:
     """Made once: reading the system's CAs takes tens of milliseconds, and a lost server is dialed every second."""
     context = ssl.create_default_context(cafile=options.ca_file)
     context.check_hostname = options.check_hostname

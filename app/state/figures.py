@@ -61,17 +61,21 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(WorkerFigures).decode
 
 
-async def publish(state: StateConnection, figures: WorkerFigures) -> None:
+async def publish(state: StateConnection, figures: WorkerFigures) -> int:
     """Publishes one worker's figures for ``keys.WORKER_TTL_S`` seconds, in one round trip.
+
+    Returns:
+        How many workers share the store now.
 
     Raises:
         StateError: they were not published; the next turn tries again.
     """
-    await state.run_script(
+    workers = await state.run_script(
         PUBLISH_WORKER,
         (keys.worker(figures.worker_id), keys.WORKERS),
         (_encode(figures), keys.WORKER_TTL_S, figures.worker_id),
     )
+    return int(workers)
 
 
 async def read_all(state: StateConnection) -> list[WorkerFigures]:

@@ -31,6 +31,9 @@ SETTLE: Final = load_script("settle", after="ledger", echoes=True)
 _LEASE_US: Final = int(LEASE_S * 1_000_000)
 _TTLS: Final = (keys.STATE_TTL_S, keys.SPEND_TTL_S, keys.USAGE_TTL_S)
 
+#: In place of a key id: the tenant itself.
+TENANT: Final = keys.TENANT
+
 #: Why a key was not let in; the words of ``admit.lua``.
 KeyFault: TypeAlias = Literal["unknown_key", "revoked", "expired", "scope", "model"]
 

@@ -16,7 +16,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from redis.exceptions import NoPermissionError, RedisError
 
 from app.errors import StateError
-from app.state.dialing import _tls_context, failure_reason
+from app.state.dialing import failure_reason, tls_context
 from app.state.error_replies import unavailable
 from app.state.urls import Address
 
@@ -47,7 +47,7 @@ def server_connection(address: Address) -> AbstractConnection:
         return Connection(**options)
     connection = SSLConnection(**options)
     # Not redis-py's own: that trusts the system's CAs also where the operator names another.
-    connection.ssl_context.context = _tls_context(address.tls)
+    connection.ssl_context.context = tls_context(address.tls)
     return connection
 
 

@@ -17,11 +17,14 @@ from app.errors import (
     BadUpstreamReply,
     BodyTooLarge,
     ClientDisconnected,
+    Conflict,
     GatewayError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
     Overloaded,
+    PermissionDenied,
+    RateLimited,
     RequestTimeout,
     ShuttingDown,
     StateUnavailable,
@@ -72,7 +75,7 @@ def meaning_of(error: GatewayError, *, request_id: str = "", client_credential: 
         headers = dict(meaning.headers)
         if isinstance(error, UpstreamError) and error.request_id:
             headers["request-id"] = error.request_id
-        if meaning.status in (429, 503):
+        if meaning.status == 503:
             headers["retry-after"] = str(_whole_seconds(error.retry_after_s))
     return Meaning(
         status=meaning.status,
@@ -101,14 +104,20 @@ def _own_row(error: GatewayError) -> tuple[int, str, Mapping[str, str]]:
             return 400, _INVALID, {}
         case Unauthenticated():
             return 401, _INVALID, {"www-authenticate": "Bearer"}
+        case PermissionDenied():
+            return 403, "permission_error", {}
         case NotFound():
             return 404, _INVALID, {}
+        case Conflict():
+            return 409, _INVALID, {}
         case MethodNotAllowed():
             return 405, _INVALID, {}
         case RequestTimeout():
             return 408, _INVALID, {}
         case BodyTooLarge():
             return 413, _INVALID, {}
+        case RateLimited():
+            return 429, _QUOTA if error.spent else "rate_limit_error", _limit_headers(error)
         case ClientDisconnected():
             return 499, _INVALID, {}
         case Overloaded() | ShuttingDown() | StateUnavailable():
@@ -121,6 +130,17 @@ def _own_row(error: GatewayError) -> tuple[int, str, Mapping[str, str]]:
             return 502, _SERVER, _NO_RETRY
         case _:
             return 500, _SERVER, {}
+
+
+def _limit_headers(error: RateLimited) -> dict[str, str]:
+    """The numbers of a limit of ours; a spent budget is not worth a retry of a client that waits."""
+    headers = dict(error.headers)
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after_s))
+        headers["retry-after-ms"] = str(math.ceil(1000 * error.retry_after_s))
+    if error.spent:
+        headers["x-should-retry"] = "false"
+    return headers
 
 
 def _upstream_meaning(error: UpstreamStatus, *, client_credential: bool) -> Meaning:

@@ -1,10 +1,15 @@
-"""Anthropic's rate-limit headers as OpenAI's. Source: spec/errors-and-headers.md, "Rate-limit headers"."""
+"""Rate limits as OpenAI's headers: Anthropic's, and the gateway's own.
+
+Source: spec/errors-and-headers.md, "Rate-limit headers".
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+
+from app.domain.limits import Gauge
 
 _MS_PER_MINUTE = 60_000
 _MS_PER_HOUR = 3_600_000
@@ -27,6 +32,22 @@ def to_openai(headers: Mapping[str, str], now: float) -> dict[str, str]:
         if reset_at is not None:
             mapped[f"x-ratelimit-reset-{kind}"] = go_duration(reset_at - now)
     return mapped
+
+
+def own_headers(requests: Gauge | None, tokens: Gauge | None) -> dict[str, str]:
+    """The same headers for the gateway's own rates, where there are some; they win over Anthropic's.
+
+    Args:
+        requests: how the rate of requests stands.
+        tokens: how those of tokens stand, input and output together.
+    """
+    headers: dict[str, str] = {}
+    for kind, gauge in (("requests", requests), ("tokens", tokens)):
+        if gauge is not None:
+            headers[f"x-ratelimit-limit-{kind}"] = str(gauge.limit)
+            headers[f"x-ratelimit-remaining-{kind}"] = str(gauge.left)
+            headers[f"x-ratelimit-reset-{kind}"] = go_duration(gauge.full_in_s)
+    return headers
 
 
 def go_duration(seconds: float) -> str:

@@ -9,10 +9,9 @@ from app.config import Config
 from app.domain.models import ModelTable
 from app.errors import StateUnavailable
 from app.gateway.services import Services
-from app.observability.process import ProcessFigures
+from app.main import create_services
 from app.state import connect
 from app.state.connection import StoreStatus
-from app.translate.settings import TranslationSettings
 
 #: The wall clock of these tests.
 NOW = 1_790_000_000.0
@@ -60,15 +59,8 @@ def model_table() -> ModelTable:
 def make_services(*, config: Config | None = None, state: Any = None, upstream: Any = None) -> Services:
     """Services of a started worker."""
     config = config or Config()
-    models = model_table()
-    process = ProcessFigures()
-    process.started = True
-    return Services(
-        config=config,
-        models=models,
-        translation=TranslationSettings(aliases=models.aliases(config.model_preset, dict(config.model_aliases))),
-        upstream=upstream or NoUpstream(),
-        state=state or connect("memory://"),
-        process=process,
-        now=lambda: NOW,
+    services = create_services(
+        config, upstream=upstream or NoUpstream(), state=state or connect("memory://"), now=lambda: NOW
     )
+    services.process.started = True
+    return services

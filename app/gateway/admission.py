@@ -1,0 +1,356 @@
+"""May this request go on: the store's verdict as a permit or an error, and what holds while the store is away.
+
+``admit`` is the step of the corridor between translation and Anthropic. Each error says which limit, of whom, its
+number, and when it frees up. Without the store (DESIGN.md section 4): a stored key that this worker has seen lately
+keeps working, an unknown one gets 503; limits are this worker's share of them, or 503 where the key's policy says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from msgspec import Struct
+
+from app.config import Config
+from app.domain.auth import ApiKey, Caller, Scope, allows_model
+from app.domain.limits import NANO_PER_USD, NO_LIMITS, Demand, Hold, Limits, OutagePolicy, Refusal
+from app.domain.local_limits import UNBOUNDED, LocalBook
+from app.domain.local_limits import Refusal as LocalRefusal
+from app.errors import InvalidRequest, PermissionDenied, RateLimited, StateError, StateUnavailable, Unauthenticated
+from app.gateway.ledger import Ledger, Permit
+from app.state import limits
+from app.state.connection import StateConnection
+from app.state.key_memory import KeyMemory
+from app.state.limits import TENANT, Account, Verdict
+from app.translate.rate_limit_headers import own_headers
+
+#: Expected output of a model of which nothing is known yet.
+USUAL_OUTPUT_TOKENS = 1000
+
+_limit_words = lru_cache(maxsize=4096)(limits.limit_words)
+
+
+class AdmissionSettings(Struct, frozen=True, kw_only=True):
+    """What holds where neither key nor tenant says otherwise.
+
+    Args:
+        key: limits of a key that sets none.
+        tenant: limits of a tenant that sets none.
+        outage: policy of a key that sets none.
+        outage_workers: how many workers share a limit while the store is away; 0: as many as were last seen.
+    """
+
+    key: Limits = NO_LIMITS
+    tenant: Limits = NO_LIMITS
+    outage: OutagePolicy = "fail_open"
+    outage_workers: int = 0
+
+    @classmethod
+    def of(cls, config: Config) -> AdmissionSettings:
+        """From the settings of the same meaning."""
+        return cls(
+            key=_limits_of(config, "default"),
+            tenant=_limits_of(config, "tenant"),
+            outage=config.outage_policy,
+            outage_workers=config.outage_workers,
+        )
+
+
+def _limits_of(config: Config, whose: str) -> Limits:
+    def rate(name: str) -> int | None:
+        return getattr(config, f"{whose}_{name}") or None
+
+    def budget(name: str) -> int | None:
+        usd: float = getattr(config, f"{whose}_budget_{name}")
+        return round(usd * NANO_PER_USD) or None
+
+    return Limits(
+        requests_per_minute=rate("rpm"),
+        input_tokens_per_minute=rate("input_tpm"),
+        output_tokens_per_minute=rate("output_tpm"),
+        concurrency=rate("concurrency"),
+        budget_day_nano=budget("day"),
+        budget_month_nano=budget("month"),
+        budget_total_nano=budget("total"),
+    )
+
+
+class Admission:
+    """Lets requests of one worker in.
+
+    Args:
+        state: the store.
+        settings: defaults.
+        ledger: keeps what is admitted.
+        memory: stored keys that were seen lately.
+        local: this worker's own limits, for when the store is away.
+        now: wall clock, Unix seconds.
+        monotonic: seconds.
+
+    Attributes:
+        tenants: limits that tenants set themselves (the keys file), by tag.
+        workers_seen: how many workers share the store, as last known.
+    """
+
+    def __init__(
+        self,
+        state: StateConnection,
+        settings: AdmissionSettings,
+        *,
+        ledger: Ledger,
+        memory: KeyMemory,
+        local: LocalBook,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._settings = settings
+        self._ledger = ledger
+        self._memory = memory
+        self._local = local
+        self._now = now
+        self._monotonic = monotonic
+        self._is_alone = False
+        self.tenants: Mapping[str, Limits] = {}
+        self.workers_seen = 1
+
+    def limits_of(self, own: Limits) -> Limits:
+        """The limits of a key, with the defaults for what it does not set."""
+        return own.over(self._settings.key)
+
+    def tenant_limits(self, tag: str) -> Limits:
+        """The limits of a tenant, with the defaults for what it does not set."""
+        return self.tenants.get(tag, NO_LIMITS).over(self._settings.tenant)
+
+    async def admit(self, caller: Caller, demand: Demand, *, scope: Scope = "inference") -> Permit:
+        """Lets a request in: one round trip.
+
+        Raises:
+            Unauthenticated: no such key, or it has expired or was revoked.
+            PermissionDenied: the key may not do this, or not with this model.
+            RateLimited: a limit is used up; nothing was taken.
+            InvalidRequest: under a budget, the cost of the call cannot be bounded.
+            StateUnavailable: the store is away, and it is needed for this.
+        """
+        if caller.verified:
+            check_rights(caller.scopes, caller.models, demand, scope)
+        account = Account(caller.tag, caller.key_id)
+        permit_id = self._ledger.new_id()
+        asked_at = self._now()
+        known = None if caller.verified else self._memory.recall(caller.tag, caller.key_id, caller.secret_hash)
+        try:
+            verdict = await limits.admit(
+                self._state,
+                permit_id,
+                caller,
+                demand,
+                scope=scope,
+                known_version=known.version if known is not None else 0,
+                defaults=_limit_words(self.limits_of(caller.limits)),
+                tenant=_limit_words(self.tenant_limits(caller.tag)),
+                usual_output=USUAL_OUTPUT_TOKENS,
+            )
+        except asyncio.CancelledError:
+            self._ledger.give_back(permit_id, account, demand.model)
+            raise
+        except StateError as error:
+            asked = self._state.available or not isinstance(error, StateUnavailable)
+            return self._admit_alone(caller, demand, scope, permit_id, error, asked=asked)
+        key = verdict.key or known
+        if key is not None and verdict.key_fault is None:
+            self._memory.remember(caller.tag, key, asked_at=asked_at)
+        return self._judged(caller, key, demand, scope, permit_id, verdict)
+
+    def _judged(
+        self, caller: Caller, key: ApiKey | None, demand: Demand, scope: Scope, permit_id: str, verdict: Verdict
+    ) -> Permit:
+        if verdict.key_fault is not None:
+            raise _key_error(verdict, demand, scope)
+        if self._is_alone and not self._ledger.unsettled:
+            self._is_alone = False
+            self._local.forget()  # the store knows of everything now
+        for whose, left_nano in zip((caller.key_id, TENANT), verdict.budget_left, strict=True):
+            if left_nano is not None:
+                self._local.note_budget_left((caller.tag, whose), left_nano)
+        if verdict.unbounded:
+            raise unbounded(demand)
+        if verdict.refusal is not None:
+            own = self.limits_of(key.limits if key is not None else caller.limits)
+            bounds = own if verdict.refusal.whose == "key" else self.tenant_limits(caller.tag)
+            raise limited(verdict.refusal, bounds, own_headers(verdict.requests, verdict.tokens))
+        permit = Permit(
+            id=permit_id,
+            account=Account(caller.tag, caller.key_id),
+            tenant=caller.tenant if key is None else key.tenant,
+            model=demand.model,
+            max_tokens=verdict.max_tokens,
+            hold=verdict.hold,
+            admitted=True,
+            headers=own_headers(verdict.requests, verdict.tokens),
+        )
+        self._ledger.opened(permit)
+        return permit
+
+    # Without the store
+
+    def _admit_alone(
+        self, caller: Caller, demand: Demand, scope: Scope, permit_id: str, error: StateError, *, asked: bool
+    ) -> Permit:
+        own, policy, tenant = caller.limits, caller.outage, caller.tenant
+        if not caller.verified:
+            key = self.remembered(caller)
+            check_rights(key.scopes, key.models, demand, scope)
+            own, policy, tenant = key.limits, key.outage, key.tenant
+        if (policy or self._settings.outage) == "fail_closed":
+            if asked:
+                self._ledger.give_back(permit_id, Account(caller.tag, caller.key_id), demand.model)
+            raise StateUnavailable(
+                "The limits of this key cannot be checked now, and its policy is to refuse then; please try again.",
+                retry_after_s=error.retry_after_s or 1,
+            ) from error
+        self._is_alone = True
+        output = demand.max_tokens if demand.output_tokens is None else demand.output_tokens
+        expected_output = min(USUAL_OUTPUT_TOKENS, output) if demand.output_tokens is None else output
+        worst = demand.worst_input_nano
+        scopes = (
+            ((caller.tag, caller.key_id), self.limits_of(own)),
+            ((caller.tag, TENANT), self.tenant_limits(caller.tag)),
+        )
+        held = self._local.admit(
+            scopes,
+            workers=max(1, self._settings.outage_workers or self.workers_seen),
+            now_s=self._monotonic(),
+            expected_input=demand.input_tokens,
+            expected_output=expected_output,
+            worst_nano=None if worst is None else worst + demand.max_tokens * demand.output_nano_per_token,
+        )
+        if isinstance(held, LocalRefusal):
+            if asked:
+                self._ledger.give_back(permit_id, Account(caller.tag, caller.key_id), demand.model)
+            if held.limit == UNBOUNDED:
+                raise unbounded(demand)
+            refusal = Refusal(
+                whose=("key", "tenant")[held.scope],
+                limit=held.limit,
+                retry_after_s=held.retry_after_s,
+                spent=held.limit.startswith("budget") and held.retry_after_s is None,
+            )
+            raise limited(refusal, scopes[held.scope][1], {})
+        permit = Permit(
+            id=permit_id,
+            account=Account(caller.tag, caller.key_id),
+            tenant=tenant,
+            model=demand.model,
+            max_tokens=demand.max_tokens,
+            hold=Hold(input_tokens=demand.input_tokens, output_tokens=expected_output, nano=held.worst_nano),
+            admitted=False,
+            asked=asked,
+            held=held,
+        )
+        self._ledger.opened(permit)
+        return permit
+
+    def remembered(self, caller: Caller) -> ApiKey:
+        """The record of a stored key while the store is away.
+
+        Raises:
+            StateUnavailable: this worker has not seen the key lately, so nobody can say whether it is good.
+        """
+        key = self._memory.recall(caller.tag, caller.key_id, caller.secret_hash)
+        if key is None:
+            raise StateUnavailable("This API key cannot be checked now; please try again.", retry_after_s=1)
+        return key
+
+
+def check_rights(scopes: tuple[Scope, ...], models: tuple[str, ...], demand: Demand, scope: Scope) -> None:
+    """Checks what a known key may do.
+
+    Raises:
+        PermissionDenied: it lacks the scope, or the model is not among its own.
+    """
+    if scope not in scopes:
+        raise scope_missing(scope)
+    if not allows_model(models, demand.model_names):
+        raise _model_denied(demand)
+
+
+def scope_missing(scope: Scope) -> PermissionDenied:
+    """The error of a key that may not do this at all."""
+    return PermissionDenied(f"This API key does not have the scope '{scope}', which this request needs.")
+
+
+def _model_denied(demand: Demand) -> PermissionDenied:
+    return PermissionDenied(
+        f"This API key may not use the model {demand.model}. GET /v1/usage lists the models that it may use.",
+        param="model",
+        code="model_not_allowed",
+    )
+
+
+def key_error(fault: limits.KeyFault) -> Unauthenticated:
+    """The error of a stored key that is not good."""
+    match fault:
+        case "revoked":
+            return Unauthenticated("This API key was revoked. Ask the operator of this gateway for a new one.")
+        case "expired":
+            return Unauthenticated("This API key has expired. Ask the operator of this gateway for a new one.")
+        case _:
+            return Unauthenticated("Incorrect API key provided: this gateway does not know it.")
+
+
+def _key_error(verdict: Verdict, demand: Demand, scope: Scope) -> Unauthenticated | PermissionDenied:
+    match verdict.key_fault:
+        case "scope":
+            return scope_missing(scope)
+        case "model":
+            return _model_denied(demand)
+        case "unknown_key" | "revoked" | "expired" as fault:
+            return key_error(fault)
+        case None:
+            raise AssertionError("a verdict without a fault of the key")
+
+
+def unbounded(demand: Demand) -> InvalidRequest:
+    """The error of a call that a budget cannot reserve anything for."""
+    return InvalidRequest(
+        f"This API key has a budget, and the cost of this call cannot be bounded: {demand.unbounded}.",
+        code="cost_unbounded",
+    )
+
+
+_WORDS = {
+    "requests_per_minute": "{limit:,} requests per minute",
+    "input_tokens_per_minute": "{limit:,} input tokens per minute",
+    "output_tokens_per_minute": "{limit:,} output tokens per minute",
+    "concurrency": "{limit:,} requests at the same time",
+    "budget_day_nano": "a budget of {usd} USD per day (UTC)",
+    "budget_month_nano": "a budget of {usd} USD per calendar month (UTC)",
+    "budget_total_nano": "a budget of {usd} USD in all",
+}
+
+
+def limited(refusal: Refusal, bounds: Limits, headers: Mapping[str, str]) -> RateLimited:
+    """The error of a used-up limit.
+
+    Args:
+        refusal: which one.
+        bounds: the limits of whoever it was.
+        headers: the numbers.
+    """
+    whose = "this API key" if refusal.whose == "key" else "this tenant"
+    if refusal.limit == "budget_reserved":
+        what = f"The rest of the budget of {whose} is held by requests that are running."
+    else:
+        limit: int = getattr(bounds, refusal.limit) or 0
+        usd = f"{limit / NANO_PER_USD:.9f}".rstrip("0").rstrip(".")
+        words = _WORDS[refusal.limit].format(limit=limit, usd=usd)
+        verb = "has used up" if refusal.limit.startswith("budget") else "is at its limit of"
+        what = f"{whose[0].upper()}{whose[1:]} {verb} {words}."
+    if refusal.retry_after_s is not None:
+        what += f" Please try again in {math.ceil(refusal.retry_after_s)}s."
+    return RateLimited(
+        what, limit=refusal.limit, spent=refusal.spent, retry_after_s=refusal.retry_after_s, headers=headers
+    )

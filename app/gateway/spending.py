@@ -1,0 +1,151 @@
+"""What a request asks of the limits, and what its calls have used: so far while it runs, and in the end.
+
+Exact where Anthropic has told it, estimated and marked where it has not (the client left, the connection broke).
+Prices and estimates themselves are in ``app/domain``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
+from app.domain.calls import MessagesCall, Report, Usage
+from app.domain.limits import Demand, Use
+from app.domain.output_meter import LearnedRatios, MessageUsage, OutputMeter
+from app.domain.pace import LearnedPace
+from app.domain.pricing import WorstCase, cost_of, worst_case
+from app.translate.max_tokens import with_max_tokens
+
+
+def demand_of(call: MessagesCall, model_names: tuple[str, ...]) -> Demand:
+    """What a call asks of the limits.
+
+    Args:
+        call: ready to be sent; all of its ``n`` answers count.
+        model_names: everything its model is called here.
+    """
+    worst = worst_case(call)
+    expected_input = call.size.expected_tokens * call.n
+    bound, unbounded = (worst, "") if isinstance(worst, WorstCase) else (None, worst)
+    return Demand(
+        model=call.model,
+        model_names=model_names,
+        input_tokens=expected_input,
+        input_nano=cost_of(call, [Usage(input_tokens=expected_input)]) or 0,
+        output_tokens=call.max_tokens * call.n if call.max_tokens_given else None,
+        worst_input_nano=bound.input_nano if bound is not None else None,
+        unbounded=unbounded,
+        output_nano_per_token=bound.output_nano_per_token if bound is not None else 0,
+        max_tokens=call.max_tokens,
+        least_tokens=call.least_tokens,
+    )
+
+
+def granted(call: MessagesCall, max_tokens: int) -> MessagesCall:
+    """The call with the bound of output tokens that a budget leaves, reported as adjusted; usually as it was."""
+    if max_tokens >= call.max_tokens:
+        return call
+    adjusted = (*call.report.adjusted, ("max_tokens", str(max_tokens)))
+    return replace(
+        call,
+        max_tokens=max_tokens,
+        body=with_max_tokens(call.body, max_tokens),
+        report=Report(call.report.ignored, adjusted),
+    )
+
+
+class Spending:
+    """What the upstream calls of one request have used.
+
+    Args:
+        call: what is asked for; replaced when it turns out that another has to be made.
+        ratios: how many tokens there are in what a stream shows.
+        pace: how fast plain answers come.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self, call: MessagesCall, ratios: LearnedRatios, pace: LearnedPace, *, monotonic: Callable[[], float]
+    ) -> None:
+        self.call = call
+        self._ratios = ratios
+        self._pace = pace
+        self._monotonic = monotonic
+        self._sent: list[SentCall] = []
+
+    def sent(self) -> SentCall:
+        """One more request is about to be sent."""
+        sent = SentCall(self._monotonic())
+        self._sent.append(sent)
+        return sent
+
+    def use(self, *, complete: bool = False) -> Use:
+        """What was used so far, or with ``complete`` in the end."""
+        messages = [usage for sent in self._sent if (usage := self._so_far(sent)) is not None]
+        usages = [message.usage for message in messages]
+        return Use(
+            input_tokens=sum(usage.input_tokens for usage in usages),
+            cache_write_tokens=sum(usage.cache_creation_input_tokens for usage in usages),
+            cache_read_tokens=sum(usage.cache_read_input_tokens for usage in usages),
+            output_tokens=sum(usage.output_tokens for usage in usages),
+            nano=self._cost(usages),
+            estimated=any(message.estimated for message in messages),
+            complete=complete,
+            requests=1 if any(sent.left for sent in self._sent) else 0,
+        )
+
+    def _cost(self, usages: Iterable[Usage]) -> int:
+        return cost_of(self.call, usages) or 0  # of a model without a price nothing is known
+
+    def _so_far(self, sent: SentCall) -> MessageUsage | None:
+        call = self.call
+        if sent.free:
+            return None
+        if sent.usage is not None:
+            return MessageUsage(usage=sent.usage, estimated=False)
+        if sent.stream is not None and (meter := sent.stream()) is not None:
+            return meter.usage_so_far(self._ratios.of(call.model))
+        output_tokens = 0
+        if not call.upstream_stream:
+            output_tokens = self._pace.tokens_after(call.model, self._monotonic() - sent.at, at_most=call.max_tokens)
+        expected = Usage(input_tokens=call.size.expected_tokens, output_tokens=output_tokens)
+        return MessageUsage(usage=expected, estimated=True)
+
+    def answered(self, sent: SentCall, usage: Usage) -> None:
+        """A plain reply has come whole, and this is what it tells."""
+        sent.usage = usage
+        self._pace.learn(self.call.model, usage.output_tokens, self._monotonic() - sent.at)
+
+    def streamed(self) -> None:
+        """Every stream has come whole: what they showed tells about those that will not."""
+        for sent in self._sent:
+            if sent.stream is not None and (meter := sent.stream()) is not None:
+                self._ratios.learn(self.call.model, meter)
+
+
+#: Measures the message of a stream; ``None`` while it has not begun.
+MeterSource = Callable[[], OutputMeter | None]
+
+
+class SentCall:
+    """One upstream request.
+
+    Args:
+        at: when it was sent, monotonic seconds.
+
+    Attributes:
+        usage: as Anthropic has told it, for a whole plain reply.
+        stream: measures a streamed reply.
+        free: it costs nothing, as it was answered by an error or did not reach Anthropic.
+        left: it left the gateway; ``False`` when there was no connection for it.
+    """
+
+    __slots__ = ("at", "free", "left", "stream", "usage")
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.usage: Usage | None = None
+        self.stream: MeterSource | None = None
+        self.free = False
+        self.left = True
