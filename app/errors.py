@@ -16,6 +16,7 @@
     |   `-- ShuttingDown             this worker is draining or stopping
     |-- StateError                   Redis
     |   `-- StateUnavailable         the state store did not answer, and the request needs it
+    |-- IdentityUnavailable          the keys of the issuer of tokens cannot be had
     |-- UpstreamError                Anthropic's side
     |   |-- UpstreamStatus           it answered with an error status or an error event
     |   |-- UpstreamUnreachable      no connection, or it broke
@@ -164,6 +165,12 @@ class StateUnavailable(StateError):
     """Redis did not answer in time, or the breaker is open."""
 
     default_code = "state_unavailable"
+
+
+class IdentityUnavailable(GatewayError):
+    """The keys of the issuer of tokens cannot be fetched, and the one that is needed is not known."""
+
+    default_code = "identity_unavailable"
 
 
 class UpstreamError(GatewayError):

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from app.api.operation import operation
 from app.domain.auth import Caller, Scope
-from app.errors import RateLimited, StateUnavailable, Unauthenticated
+from app.errors import IdentityUnavailable, RateLimited, StateUnavailable, Unauthenticated
 from app.gateway.admission import scope_missing
 from app.gateway.gate import Gate, Presented
 from app.gateway.services import Services
@@ -122,7 +122,7 @@ class AuthController(Controller):
         asked = presented(request.scope, dict(request.scope["headers"]), gate)
         try:
             caller = await gate.verified(await gate.caller(asked))
-        except (Unauthenticated, RateLimited, StateUnavailable):
+        except (Unauthenticated, RateLimited, StateUnavailable, IdentityUnavailable):
             accepted = False
         else:
             accepted = caller.authenticated or not gate.protected

@@ -59,7 +59,7 @@ class TokenVerifier(Protocol):
 
         Raises:
             Unauthenticated: the token is not accepted; the message says why.
-            StateUnavailable: the keys that would tell are away.
+            IdentityUnavailable: the keys that would tell are away.
         """
         ...
 

@@ -135,7 +135,7 @@ class Gate:
         Raises:
             Unauthenticated: the key is missing or wrong, expired or revoked.
             RateLimited: too many wrong keys came from this address.
-            StateUnavailable: the keys of tokens cannot be had.
+            IdentityUnavailable: the keys of the issuer of tokens cannot be had.
         """
         if not presented.keys:
             if self.protected:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import urlsplit
 
-from app.errors import StateUnavailable, Unauthenticated
+from app.errors import IdentityUnavailable, Unauthenticated
 from app.identity.signing_keys import Algorithm, KeyRefused, SigningKey, jwks_keys
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Jwks:
 
         Raises:
             Unauthenticated: there is no such key.
-            StateUnavailable: the keys cannot be had, and the one is not among those that are known.
+            IdentityUnavailable: the keys cannot be had, and the one is not among those that are known.
         """
         await self._freshen()
         if not self._is_known(kid) and self._may_fetch():
@@ -71,7 +71,7 @@ class Jwks:
         if len(fitting) == 1:
             return fitting[0]
         if self._away and not self._is_known(kid):
-            raise StateUnavailable(
+            raise IdentityUnavailable(
                 "The keys of the token's issuer cannot be fetched now; try again in a moment.",
                 code="identity_unavailable",
                 retry_after_s=MIN_INTERVAL_S,

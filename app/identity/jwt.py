@@ -68,7 +68,7 @@ class JwtVerifier:
 
         Raises:
             Unauthenticated: the token is not accepted; the message says why.
-            StateUnavailable: the keys of its issuer cannot be fetched, and the one of this token is not known.
+            IdentityUnavailable: the keys of its issuer cannot be fetched, and the one of this token is not known.
         """
         if len(token) > MAX_TOKEN_BYTES:
             raise Unauthenticated(f"The token is larger than {MAX_TOKEN_BYTES} bytes.")

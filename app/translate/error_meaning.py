@@ -19,6 +19,7 @@ from app.errors import (
     ClientDisconnected,
     Conflict,
     GatewayError,
+    IdentityUnavailable,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -120,7 +121,7 @@ def _own_row(error: GatewayError) -> tuple[int, str, Mapping[str, str]]:
             return 429, _QUOTA if error.spent else "rate_limit_error", _limit_headers(error)
         case ClientDisconnected():
             return 499, _INVALID, {}
-        case Overloaded() | ShuttingDown() | StateUnavailable():
+        case Overloaded() | ShuttingDown() | StateUnavailable() | IdentityUnavailable():
             return 503, _SERVER, {}
         case UpstreamUnreachable():
             return 502, _SERVER, {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.errors import StateUnavailable, Unauthenticated
+from app.errors import IdentityUnavailable, Unauthenticated
 from app.identity.jwks import FetchFailed, Jwks
 from tests.support.tokens import ec_key, jwk, jwks, rsa_key
 
@@ -180,7 +180,7 @@ async def test_without_any_keys_it_is_the_gateway_that_cannot_tell() -> None:
     issuer = Issuer()
     issuer.away = True
     for _ in range(100):
-        with pytest.raises(StateUnavailable, match="cannot be fetched now") as raised:
+        with pytest.raises(IdentityUnavailable, match="cannot be fetched now") as raised:
             await issuer.keys.key("RS256", "old")
         issuer.now_s += 1
     assert issuer.fetches == 10
@@ -199,7 +199,7 @@ async def test_keys_serve_on_for_an_hour_without_waiting() -> None:
     issuer.open.set()
     await issuer.in_background()
     issuer.now_s += 1
-    with pytest.raises(StateUnavailable):
+    with pytest.raises(IdentityUnavailable):
         await issuer.has("old")
 
 
@@ -217,7 +217,7 @@ async def test_an_away_url_is_asked_every_ten_seconds() -> None:
 async def test_it_is_back_with_the_next_fetch() -> None:
     issuer = Issuer()
     issuer.away = True
-    with pytest.raises(StateUnavailable):
+    with pytest.raises(IdentityUnavailable):
         await issuer.has("old")
     issuer.away, issuer.now_s = False, issuer.now_s + 10
     assert await issuer.has("old")
@@ -227,7 +227,7 @@ async def test_an_unknown_kid_may_be_a_good_one_while_the_url_is_away() -> None:
     issuer = Issuer()
     assert await issuer.has("old")
     issuer.away, issuer.now_s = True, issuer.now_s + 10
-    with pytest.raises(StateUnavailable):
+    with pytest.raises(IdentityUnavailable):
         await issuer.has("new")
     with pytest.raises(Unauthenticated):
         await issuer.keys.key("ES256", "old")  # this one is known, and of another kind
@@ -255,7 +255,7 @@ async def test_a_broken_document_keeps_the_old_keys_and_is_told_once(document: b
 async def test_a_first_fetch_that_fails_is_told_for_what_it_is(caplog: Any) -> None:
     issuer = Issuer()
     issuer.away = True
-    with pytest.raises(StateUnavailable):
+    with pytest.raises(IdentityUnavailable):
         await issuer.has("old")
     assert "did not answer within 5 s. No token can be checked" in caplog.text
 
