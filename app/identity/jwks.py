@@ -73,7 +73,6 @@ class Jwks:
         if self._away and not self._is_known(kid):
             raise IdentityUnavailable(
                 "The keys of the token's issuer cannot be fetched now; try again in a moment.",
-                code="identity_unavailable",
                 retry_after_s=MIN_INTERVAL_S,
             )
         if kid is None and fitting:

@@ -23,7 +23,7 @@ Source: DESIGN.md section 3.
 | ``cw:{<tag>}:live:v1:<key id>`` | sorted set: request id -> Unix us at which its lease ends | 48 h | ``limits`` |
 | ``cw:{<tag>}:live:v1:*`` | the same of the tenant | 48 h | ``limits`` |
 | ``cw:{<tag>}:lease:v1:<request id>`` | what a request has reserved, or: settled | 48 h; 10 min | ``limits`` |
-| ``cw:{<tag>}:mean:v1`` | hash: model -> running mean of output tokens | 48 h | ``limits`` |
+| ``cw:{<tag>}:mean:v1:<model>`` | running mean of output tokens | 48 h | ``limits`` |
 | ``cw:{<tag>}:usage:v1:<key id>:<day>`` | hash: ``<model> <class>`` -> tokens, nano-dollars | 40 days | ``limits`` |
 
 Channel ``cw:{_}:push:v1``: what all workers have to hear at once.
@@ -104,9 +104,9 @@ def lease(tag: str, request_id: str) -> str:
     return f"cw:{{{tag}}}:lease:v1:{request_id}"
 
 
-def means(tag: str) -> str:
-    """Running means of output tokens by model, for ``STATE_TTL_S``."""
-    return f"cw:{{{tag}}}:mean:v1"
+def mean(tag: str, model: str) -> str:
+    """Running mean of the output tokens of a model, for ``STATE_TTL_S``."""
+    return f"cw:{{{tag}}}:mean:v1:{model}"
 
 
 def usage(tag: str, scope: str) -> str:

@@ -112,7 +112,7 @@ async def admit(
     worst = demand.worst_input_nano
     reply = await state.run_script(
         ADMIT,
-        (*_keys(caller.tag, caller.key_id, request_id), keys.api_key(caller.tag, caller.key_id)),
+        (*_keys(caller.tag, caller.key_id, request_id, demand.model), keys.api_key(caller.tag, caller.key_id)),
         (
             request_id.encode(),
             caller.key_id,
@@ -160,7 +160,7 @@ async def renew(
     """
     reply = await state.run_script(
         RENEW,
-        _keys(account.tag, account.key_id, request_id),
+        _keys(account.tag, account.key_id, request_id, model),
         (
             request_id.encode(),
             account.key_id,
@@ -196,7 +196,7 @@ def settle(
     """
     return state.run_script(
         SETTLE,
-        _keys(account.tag, account.key_id, request_id),
+        _keys(account.tag, account.key_id, request_id, model),
         (
             request_id.encode(),
             account.key_id,
@@ -211,7 +211,7 @@ def settle(
     )
 
 
-def _keys(tag: str, key_id: str, request_id: str) -> tuple[str, ...]:
+def _keys(tag: str, key_id: str, request_id: str, model: str) -> tuple[str, ...]:
     return (
         keys.lease(tag, request_id),
         keys.rates(tag, key_id),
@@ -221,7 +221,7 @@ def _keys(tag: str, key_id: str, request_id: str) -> tuple[str, ...]:
         keys.live(tag, key_id),
         keys.live(tag, keys.TENANT),
         keys.usage(tag, key_id),
-        keys.means(tag),
+        keys.mean(tag, _word(model)),
     )
 
 

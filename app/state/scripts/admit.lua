@@ -5,10 +5,11 @@
 -- KEYS[3]  rates of the tenant (string)               TTL: ARGV[17]
 -- KEYS[4]  spend of the API key (string)              TTL: ARGV[18]
 -- KEYS[5]  spend of the tenant (string)               TTL: ARGV[18]
--- KEYS[6]  live leases of the API key (sorted set: request id -> end, us)     TTL: ARGV[17]
+-- KEYS[6]  live leases of the API key (sorted set: request id -> end, us), where it has a limit of concurrency
+--                                                     TTL: ARGV[17]
 -- KEYS[7]  live leases of the tenant (the same)       TTL: ARGV[17]
 -- KEYS[8]  beginning of the names of the API key's usage by day (hashes)      TTL: ARGV[19]
--- KEYS[9]  running means of output tokens by model (hash), read only
+-- KEYS[9]  running mean of output tokens of the model (string), read only
 -- KEYS[10] record of the API key (hash), read only
 -- Leases that ran out are charged here: the lease, rates, spend, live leases and usage of the tenant's other API keys
 -- are touched under names that differ from these in the id at their end only, all in this slot.
@@ -91,9 +92,9 @@ local function covers(patterns, names)
   return false
 end
 
-local version, document, stored_limits = 0, '', {}
+local version, document, stored_limits = 0, '', ''
 if ARGV[3] ~= '' then
-  local record = redis.call('HMGET', KEYS[10], 'hash', 'prev', 'prev_until_us', 'expires_us', 'revoked', 'version',
+  local record = call('HMGET', KEYS[10], 'hash', 'prev', 'prev_until_us', 'expires_us', 'revoked', 'version',
     'scopes', 'models', 'limits')
   if not record[1] or not record[6] then
     return { request_id, 'unknown_key' }
@@ -117,28 +118,30 @@ if ARGV[3] ~= '' then
   end
   version = tonumber(record[6])
   if version ~= tonumber(ARGV[4]) then
-    document = redis.call('HGET', KEYS[10], 'doc') or ''
+    document = call('HGET', KEYS[10], 'doc') or ''
   end
-  stored_limits = words(record[9])
+  stored_limits = record[9] or ''
 end
 
 -- Limits and balances of the API key and of its tenant
 
-local NAMES = { 'requests', 'input', 'output', 'concurrency', 'budget_day', 'budget_month', 'budget_total' }
+local SEVEN = '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$'
 
 local function limits_of(first, second)
-  local limits, others = {}, words(second)
-  for at, name in ipairs(NAMES) do
-    limits[name] = tonumber(first[at]) or tonumber(others[at])
-  end
-  return limits
+  local r, i, o, c, d, m, t = match(first, SEVEN)
+  local r2, i2, o2, c2, d2, m2, t2 = match(second, SEVEN)
+  return {
+    requests = tonumber(r) or tonumber(r2), input = tonumber(i) or tonumber(i2), output = tonumber(o) or tonumber(o2),
+    concurrency = tonumber(c) or tonumber(c2), budget_day = tonumber(d) or tonumber(d2),
+    budget_month = tonumber(m) or tonumber(m2), budget_total = tonumber(t) or tonumber(t2),
+  }
 end
 
 local own = { rates = KEYS[2], spend = KEYS[4], live = KEYS[6], usage = KEYS[8] }
 local tenant = { rates = KEYS[3], spend = KEYS[5], live = KEYS[7] }
 sweep(own, key_id, tenant, KEYS[1], request_id, now, ttl)
 
-local values = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+local values = call('MGET', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[9])
 local before = read_lease(values[1])
 if before and before.state == 'S' then
   return { request_id, 'settled' }
@@ -147,7 +150,7 @@ end
 local scopes = {
   { name = 'key', limits = limits_of(stored_limits, ARGV[7]), keys = own, rates = read_rates(values[2]),
     spend = read_spend(values[4], now) },
-  { name = 'tenant', limits = limits_of({}, ARGV[8]), keys = tenant, rates = read_rates(values[3]),
+  { name = 'tenant', limits = limits_of('', ARGV[8]), keys = tenant, rates = read_rates(values[3]),
     spend = read_spend(values[5], now) },
 }
 local budgeted = false
@@ -185,7 +188,7 @@ local function until_budget_frees(which, now_spend)
   if which == 'budget_day' then
     return (now_spend.day + 1) * DAY_US - now
   elseif which == 'budget_month' then
-    local _, next_month = month_of(math.floor(now / DAY_US))
+    local _, next_month = month_of(floor(now / DAY_US))
     return next_month * DAY_US - now
   end
   return -1
@@ -201,8 +204,8 @@ local function numbers(classes)
       if bound then
         any = true
         total = total + bound
-        rest = rest + math.max(0, math.floor(balance / UNIT))
-        slowest = math.max(slowest, math.ceil((bound * UNIT - balance) / bound))
+        rest = rest + max(0, floor(balance / UNIT))
+        slowest = max(slowest, ceil((bound * UNIT - balance) / bound))
       end
     end
     if any and (left < 0 or rest < left) then
@@ -219,7 +222,7 @@ local function reply(verdict, granted, input, output, reserved)
   return {
     request_id, verdict, refusal, wait, version, document,
     r_limit, r_left, r_full, t_limit, t_left, t_full, granted,
-    left_key and math.max(0, left_key) or -1, left_tenant and math.max(0, left_tenant) or -1,
+    left_key and max(0, left_key) or -1, left_tenant and max(0, left_tenant) or -1,
     input, output, reserved,
   }
 end
@@ -238,17 +241,17 @@ for _, scope in ipairs(scopes) do
   local limits, rates = scope.limits, scope.rates
   if limits.concurrency then
     -- A lease that ends later than any could is from before a clock went back: its renewal will put it right.
-    local live = redis.call('ZCOUNT', scope.keys.live, '(' .. text(now), text(now + 2 * lease_us))
+    local live = call('ZCOUNT', scope.keys.live, '(' .. text(now), text(now + 2 * lease_us))
     if live >= limits.concurrency then
       refuse(scope, 'concurrency', 1000000)
     end
   end
   if rates.requests and rates.requests < UNIT then
-    refuse(scope, 'requests', math.ceil((UNIT - rates.requests) / limits.requests))
+    refuse(scope, 'requests', ceil((UNIT - rates.requests) / limits.requests))
   end
   for _, class in ipairs({ 'input', 'output' }) do
     if rates[class] and rates[class] <= 0 then
-      refuse(scope, class, math.ceil((1 - rates[class]) / limits[class]))
+      refuse(scope, class, ceil((1 - rates[class]) / limits[class]))
     end
   end
   if scope.has_budget and not input_cost then
@@ -256,7 +259,7 @@ for _, scope in ipairs(scopes) do
   end
   if scope.has_budget then
     local left, unreserved, which = left_of(scope)
-    local affordable = token_cost > 0 and math.floor((left - input_cost) / token_cost)
+    local affordable = token_cost > 0 and floor((left - input_cost) / token_cost)
       or (left >= input_cost and granted or -1)
     if affordable < granted then
       if affordable >= least then
@@ -278,9 +281,9 @@ end
 
 local output = tonumber(ARGV[10])
 if not output then
-  output = tonumber(redis.call('HGET', KEYS[9], ARGV[12]) or ARGV[11])
+  output = tonumber(values[6]) or tonumber(ARGV[11])
 end
-output = math.min(output, granted)
+output = min(output, granted)
 local reserved = budgeted and input_cost + granted * token_cost or 0
 for _, scope in ipairs(scopes) do
   local limits, rates = scope.limits, scope.rates
@@ -294,11 +297,14 @@ for _, scope in ipairs(scopes) do
     scope.spend.reserved = scope.spend.reserved + reserved
     write_spend(scope.keys.spend, scope.spend, ttl.spend)
   end
-  redis.call('ZADD', scope.keys.live, text(now + lease_us), request_id)
-  redis.call('EXPIRE', scope.keys.live, ttl.state)
+  if scope.name == 'tenant' or limits.concurrency then
+    call('ZADD', scope.keys.live, text(now + lease_us), request_id)
+    call('EXPIRE', scope.keys.live, ttl.state)
+  end
 end
 write_lease(KEYS[1], {
   state = 'A', key_id = key_id, model = ARGV[12], input = input, output = output, reserved = reserved, charged = 0,
   told_input = input, told_output = 0, told_cost = tonumber(ARGV[21]), max_tokens = granted,
+  counted = scopes[1].limits.concurrency and '1' or '0',
 }, ttl.state)
 return reply('admitted', granted, input, output, reserved)

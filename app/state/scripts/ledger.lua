@@ -8,42 +8,37 @@
 --   rates   <at> <requests> <input> <output>               balances in units, as of <at>; may be negative
 --   spend   <day> <of the day> <month> <of the month> <in all> <reserved>
 --                                                          day since 1970, month since year 0, the rest nano-dollars
---   lease   A <key id> <model> <input> <output> <reserved> <charged> <input> <output> <cost> <max tokens>
+--   lease   A <key id> <model> <input> <output> <reserved> <charged> <input> <output> <cost> <max tokens> <counted>
 --           X ...                                          it ran out, and was charged at its last report
 --           S                                              settled
---           The first pair of tokens is what was taken from the rates, the second what was last reported.
+--           The first pair of tokens is what was taken from the rates, the second what was last reported; <counted> is
+--           1 where it counts against the concurrency of its API key.
 
 local UNIT = 60000000
 local DAY_US = 86400000000
 
-local function text(number)
-  return string.format('%.0f', number)
-end
+local format, match = string.format, string.match
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+local call = redis.call
 
-local function words(value)
-  local list = {}
-  if value then
-    for word in string.gmatch(value, '%S+') do
-      list[#list + 1] = word
-    end
-  end
-  return list
+local function text(number)
+  return format('%.0f', number)
 end
 
 local function now_us()
-  local time = redis.call('TIME')
+  local time = call('TIME')
   return tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
 -- Months since year 0 of a day, and the day on which the next month begins (civil calendar, proleptic Gregorian).
 local function month_of(day)
   local z = day + 719468
-  local era = math.floor(z / 146097)
+  local era = floor(z / 146097)
   local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local first = day - (doy - math.floor((153 * mp + 2) / 5))
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
+  local first = day - (doy - floor((153 * mp + 2) / 5))
   local month = mp < 10 and mp + 3 or mp - 9
   local year = yoe + era * 400 + (month <= 2 and 1 or 0)
   local leap = (year % 4 == 0 and year % 100 ~= 0) or year % 400 == 0
@@ -54,8 +49,8 @@ end
 -- Rates
 
 local function read_rates(value)
-  local w = words(value)
-  return { at = tonumber(w[1]), requests = tonumber(w[2]), input = tonumber(w[3]), output = tonumber(w[4]) }
+  local at, requests, input, output = match(value or '', '^(%S+) (%S+) (%S+) (%S+)$')
+  return { at = tonumber(at), requests = tonumber(requests), input = tonumber(input), output = tonumber(output) }
 end
 
 -- The balance of one bucket now. A clock that went back refills nothing.
@@ -63,7 +58,7 @@ local function refill(rates, class, limit, now)
   if not limit then
     rates[class] = nil
   elseif rates[class] and rates.at then
-    rates[class] = math.min(limit * UNIT, rates[class] + math.max(0, now - rates.at) * limit)
+    rates[class] = min(limit * UNIT, rates[class] + max(0, now - rates.at) * limit)
   else
     rates[class] = limit * UNIT
   end
@@ -76,11 +71,11 @@ local function take(rates, class, tokens)
 end
 
 local function write_rates(key, rates, ttl_s)
-  local value = text(rates.at)
-  for _, class in ipairs({ 'requests', 'input', 'output' }) do
-    value = value .. ' ' .. (rates[class] and text(rates[class]) or '-')
+  local function word(balance)
+    return balance and text(balance) or '-'
   end
-  redis.call('SET', key, value, 'EX', ttl_s)
+  local value = text(rates.at) .. ' ' .. word(rates.requests) .. ' ' .. word(rates.input) .. ' ' .. word(rates.output)
+  call('SET', key, value, 'EX', ttl_s)
 end
 
 -- Corrects balances that have a value; a scope without limits has none.
@@ -98,38 +93,36 @@ end
 
 -- A clock that went back over midnight stays on the later day.
 local function read_spend(value, now)
-  local day = math.floor(now / DAY_US)
+  local day = floor(now / DAY_US)
   local month = month_of(day)
-  local w = words(value)
-  local stored_day, stored_month = tonumber(w[1]), tonumber(w[3])
-  if not stored_day or not stored_month or not tonumber(w[6]) then
+  local words = { match(value or '', '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$') }
+  if not words[1] then
     return { day = day, of_day = 0, month = month, of_month = 0, total = 0, reserved = 0 }
   end
+  local stored_day, stored_month = tonumber(words[1]), tonumber(words[3])
   return {
-    day = math.max(day, stored_day),
-    of_day = stored_day >= day and tonumber(w[2]) or 0,
-    month = math.max(month, stored_month),
-    of_month = stored_month >= month and tonumber(w[4]) or 0,
-    total = tonumber(w[5]) or 0,
-    reserved = tonumber(w[6]),
+    day = max(day, stored_day),
+    of_day = stored_day >= day and tonumber(words[2]) or 0,
+    month = max(month, stored_month),
+    of_month = stored_month >= month and tonumber(words[4]) or 0,
+    total = tonumber(words[5]),
+    reserved = tonumber(words[6]),
   }
 end
 
 local function write_spend(key, spend, ttl_s)
-  local value = table.concat({
-    text(spend.day), text(spend.of_day), text(spend.month), text(spend.of_month), text(spend.total),
-    text(spend.reserved),
-  }, ' ')
-  redis.call('SET', key, value, 'EX', ttl_s)
+  local value = format('%.0f %.0f %.0f %.0f %.0f %.0f', spend.day, spend.of_day, spend.month, spend.of_month,
+    spend.total, spend.reserved)
+  call('SET', key, value, 'EX', ttl_s)
 end
 
 local function correct_spend(key, value, now, spent, reserved, ttl_s)
   if spent ~= 0 or reserved ~= 0 then
     local spend = read_spend(value, now)
-    spend.of_day = math.max(0, spend.of_day + spent)
-    spend.of_month = math.max(0, spend.of_month + spent)
-    spend.total = math.max(0, spend.total + spent)
-    spend.reserved = math.max(0, spend.reserved + reserved)
+    spend.of_day = max(0, spend.of_day + spent)
+    spend.of_month = max(0, spend.of_month + spent)
+    spend.total = max(0, spend.total + spent)
+    spend.reserved = max(0, spend.reserved + reserved)
     write_spend(key, spend, ttl_s)
   end
 end
@@ -137,26 +130,27 @@ end
 -- Leases
 
 local function read_lease(value)
-  local w = words(value)
-  if w[1] == 'S' then
+  if value == 'S' then
     return { state = 'S' }
   end
-  if (w[1] ~= 'A' and w[1] ~= 'X') or not tonumber(w[11]) then
+  local words = { match(value or '',
+    '^([AX]) (%S+) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([01])$') }
+  if not words[1] then
     return nil
   end
   return {
-    state = w[1], key_id = w[2], model = w[3],
-    input = tonumber(w[4]), output = tonumber(w[5]), reserved = tonumber(w[6]), charged = tonumber(w[7]),
-    told_input = tonumber(w[8]), told_output = tonumber(w[9]), told_cost = tonumber(w[10]), max_tokens = tonumber(w[11]),
+    state = words[1], key_id = words[2], model = words[3],
+    input = tonumber(words[4]), output = tonumber(words[5]), reserved = tonumber(words[6]),
+    charged = tonumber(words[7]), told_input = tonumber(words[8]), told_output = tonumber(words[9]),
+    told_cost = tonumber(words[10]), max_tokens = tonumber(words[11]), counted = words[12],
   }
 end
 
 local function write_lease(key, lease, ttl_s)
-  local value = table.concat({
-    lease.state, lease.key_id, lease.model, text(lease.input), text(lease.output), text(lease.reserved),
-    text(lease.charged), text(lease.told_input), text(lease.told_output), text(lease.told_cost), text(lease.max_tokens),
-  }, ' ')
-  redis.call('SET', key, value, 'EX', ttl_s)
+  local value = format('%s %s %s %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %s', lease.state, lease.key_id, lease.model,
+    lease.input, lease.output, lease.reserved, lease.charged, lease.told_input, lease.told_output, lease.told_cost,
+    lease.max_tokens, lease.counted)
+  call('SET', key, value, 'EX', ttl_s)
 end
 
 -- The names of a tenant's keys for one of its API keys, from our own: they differ in the id at their end.
@@ -168,15 +162,19 @@ local function names_of(own, own_id, key_id)
   return names
 end
 
--- Adds to the usage of a day: whole numbers by class; the key of the day is the given beginning and the day.
+-- Adds to the usage of a day: whole numbers by class; the key of the day is the given beginning and the day. Its time to
+-- live counts from its first entry, as a day ends anyway.
 local function add_usage(begins, now, model, counts, ttl_s)
-  local key = begins .. text(math.floor(now / DAY_US))
+  local key = begins .. text(floor(now / DAY_US))
+  local is_new = false
   for class, count in pairs(counts) do
     if count ~= 0 then
-      redis.call('HINCRBY', key, model .. ' ' .. class, text(count))
+      is_new = call('HINCRBY', key, model .. ' ' .. class, text(count)) == count or is_new
     end
   end
-  redis.call('EXPIRE', key, ttl_s)
+  if is_new then
+    call('EXPIRE', key, ttl_s)
+  end
 end
 
 -- Charges the leases of a tenant that ran out (their worker was killed, or cut off) at their last report.
@@ -186,16 +184,18 @@ end
 --   ttl      seconds: state, spend, usage
 local SWEEP = 32
 local function sweep(own, own_id, tenant, lease_key, request_id, now, ttl)
-  local ended = redis.call('ZRANGEBYSCORE', tenant.live, '-inf', text(now), 'LIMIT', 0, SWEEP)
+  local ended = call('ZRANGEBYSCORE', tenant.live, '-inf', text(now), 'LIMIT', 0, SWEEP)
   for _, ended_id in ipairs(ended) do
-    redis.call('ZREM', tenant.live, ended_id)
+    call('ZREM', tenant.live, ended_id)
     local key = string.sub(lease_key, 1, #lease_key - #request_id) .. ended_id
-    local lease = read_lease(redis.call('GET', key))
+    local lease = read_lease(call('GET', key))
     if lease and lease.state == 'A' then
       local names = names_of({ rates = own.rates, spend = own.spend, live = own.live }, own_id, lease.key_id)
-      redis.call('ZREM', names.live, ended_id)
+      if lease.counted == '1' then
+        call('ZREM', names.live, ended_id)
+      end
       for _, scope in ipairs({ names, tenant }) do
-        local values = redis.call('MGET', scope.rates, scope.spend)
+        local values = call('MGET', scope.rates, scope.spend)
         correct_rates(scope.rates, values[1], 0, lease.told_input - lease.input, lease.told_output - lease.output,
           ttl.state)
         correct_spend(scope.spend, values[2], now, lease.told_cost, -lease.reserved, ttl.spend)

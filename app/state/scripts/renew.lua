@@ -1,7 +1,7 @@
 -- Prolongs the lease of a request that still runs, and puts back a lease that was lost or had run out. Begins with
 -- ledger.lua.
 --
--- KEYS[1] - [8]  as admit.lua
+-- KEYS[1] - [8]  as admit.lua, [9] is not used
 -- ARGV[1]  request id
 -- ARGV[2]  id of the API key, or of the caller that has none
 -- ARGV[3]  the model, as a word
@@ -21,7 +21,7 @@ local ttl = { state = tonumber(ARGV[11]), spend = tonumber(ARGV[12]), usage = to
 local own = { rates = KEYS[2], spend = KEYS[4], live = KEYS[6], usage = KEYS[8] }
 local tenant = { rates = KEYS[3], spend = KEYS[5], live = KEYS[7] }
 
-local lease = read_lease(redis.call('GET', KEYS[1]))
+local lease = read_lease(call('GET', KEYS[1]))
 if lease and lease.state == 'S' then
   return { request_id, 'settled' }
 end
@@ -30,7 +30,7 @@ local input, output, spent, reserved = 0, 0, 0, 0
 if not lease then
   what = 'restored'
   lease = { key_id = key_id, model = ARGV[3], input = 0, output = 0, reserved = 0, charged = 0,
-    max_tokens = tonumber(ARGV[10]) }
+    max_tokens = tonumber(ARGV[10]), counted = '1' }
   input, output, reserved = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 elseif lease.state == 'X' then
   what = 'restored'
@@ -41,17 +41,19 @@ elseif lease.state == 'X' then
   spent, reserved = -lease.charged, tonumber(ARGV[6])
 end
 lease.told_input, lease.told_output, lease.told_cost = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-input = math.max(input, lease.told_input - lease.input)
-output = math.max(output, lease.told_output - lease.output)
+input = max(input, lease.told_input - lease.input)
+output = max(output, lease.told_output - lease.output)
 for _, scope in ipairs({ own, tenant }) do
-  local values = redis.call('MGET', scope.rates, scope.spend)
-  correct_rates(scope.rates, values[1], 0, math.max(0, input), math.max(0, output), ttl.state)
+  local values = call('MGET', scope.rates, scope.spend)
+  correct_rates(scope.rates, values[1], 0, max(0, input), max(0, output), ttl.state)
   correct_spend(scope.spend, values[2], now, spent, reserved, ttl.spend)
-  redis.call('ZADD', scope.live, text(now + tonumber(ARGV[14])), request_id)
-  redis.call('EXPIRE', scope.live, ttl.state)
+  if scope == tenant or lease.counted == '1' then
+    call('ZADD', scope.live, text(now + tonumber(ARGV[14])), request_id)
+    call('EXPIRE', scope.live, ttl.state)
+  end
 end
 lease.state = 'A'
-lease.input, lease.output = lease.input + math.max(0, input), lease.output + math.max(0, output)
+lease.input, lease.output = lease.input + max(0, input), lease.output + max(0, output)
 lease.reserved, lease.charged = lease.reserved + reserved, lease.charged + spent
 write_lease(KEYS[1], lease, ttl.state)
 return { request_id, what }

@@ -25,7 +25,8 @@ local ttl = { state = tonumber(ARGV[15]), spend = tonumber(ARGV[16]), usage = to
 local own = { rates = KEYS[2], spend = KEYS[4], live = KEYS[6] }
 local tenant = { rates = KEYS[3], spend = KEYS[5], live = KEYS[7] }
 
-local lease = read_lease(redis.call('GET', KEYS[1]))
+local values = call('MGET', KEYS[1], KEYS[2], KEYS[4], KEYS[3], KEYS[5], KEYS[9])
+local lease = read_lease(values[1])
 if lease and lease.state == 'S' then
   return { request_id, 'already' }
 end
@@ -37,15 +38,17 @@ elseif ARGV[4] == '1' and ARGV[5] == '1' then
   return { request_id, 'already' }  -- it was made, so long ago that the note of it is gone
 else
   taken = ARGV[4] == '1' and requests or 0  -- lost with the lease, or never taken
-  lease = { input = 0, output = 0, reserved = 0, charged = 0 }
+  lease = { input = 0, output = 0, reserved = 0, charged = 0, counted = '0' }
 end
 local input, written, read, output = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local cost = tonumber(ARGV[10])
-for _, scope in ipairs({ own, tenant }) do
-  local values = redis.call('MGET', scope.rates, scope.spend)
-  correct_rates(scope.rates, values[1], requests - taken, input + written - lease.input, output - lease.output, ttl.state)
-  correct_spend(scope.spend, values[2], now, cost - lease.charged, -lease.reserved, ttl.spend)
-  redis.call('ZREM', scope.live, request_id)
+for at, scope in ipairs({ own, tenant }) do
+  correct_rates(scope.rates, values[2 * at], requests - taken, input + written - lease.input, output - lease.output,
+    ttl.state)
+  correct_spend(scope.spend, values[2 * at + 1], now, cost - lease.charged, -lease.reserved, ttl.spend)
+  if scope == tenant or lease.counted == '1' then
+    call('ZREM', scope.live, request_id)
+  end
 end
 local counts = {
   requests = requests, input = input, cache_write = written, cache_read = read, output = output,
@@ -58,9 +61,8 @@ if ended then
 end
 add_usage(KEYS[8], now, model, counts, ttl.usage)
 if ARGV[12] == '1' then
-  local mean = tonumber(redis.call('HGET', KEYS[9], model))
-  redis.call('HSET', KEYS[9], model, text(mean and mean + (output - mean) / 8 or output))
-  redis.call('EXPIRE', KEYS[9], ttl.state)
+  local mean = tonumber(values[6] or '')
+  call('SET', KEYS[9], text(mean and mean + (output - mean) / 8 or output), 'EX', ttl.state)
 end
-redis.call('SET', KEYS[1], 'S', 'EX', tonumber(ARGV[14]))
+call('SET', KEYS[1], 'S', 'EX', tonumber(ARGV[14]))
 return { request_id, 'settled' }

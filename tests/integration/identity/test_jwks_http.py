@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from app.config import Config
-from app.errors import StateUnavailable
+from app.errors import IdentityUnavailable
 from app.identity import jwks_http, open_jwt
 from app.identity.jwks import FetchFailed
 from app.identity.jwks_http import MAX_DOCUMENT_BYTES, fetch_jwks
@@ -66,7 +66,7 @@ async def test_a_verifier_fetches_by_itself() -> None:
 async def test_an_issuer_that_is_not_there_is_our_own_503() -> None:
     verifier = open_jwt(Config(jwt_jwks_url="http://127.0.0.1:1/jwks"), now=lambda: NOW)
     assert verifier is not None
-    with pytest.raises(StateUnavailable, match="cannot be fetched"):
+    with pytest.raises(IdentityUnavailable, match="cannot be fetched"):
         await verifier.verify(token(rsa_key(), "RS256", header={"kid": "r"}))
 
 
