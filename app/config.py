@@ -237,6 +237,20 @@ class Config(Struct, frozen=True, kw_only=True):
     fast_mode: Annotated[bool, Help("service_tier fast asks for Anthropic's fast mode")] = False
     anthropic_extension: Annotated[bool, Help("a request's anthropic object is merged over the upstream body")] = False
 
+    @property
+    def is_protected(self) -> bool:
+        """Whether clients need a key."""
+        if self.require_key != "auto":
+            return self.require_key == "yes"
+        jwt = self.jwt_secret or self.jwt_public_key or self.jwt_jwks_url
+        return bool(self.api_key or self.admin_key or self.keys_file or jwt)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown, apart from the URLs."""
+        mine = (self.api_key, self.admin_key, self.secret, self.jwt_secret)
+        return tuple(secret for secret in (*mine, self.anthropic_api_key, self.anthropic_auth_token) if secret)
+
 
 #: Settings and flags of DESIGN.md that this release does not have yet: naming one is refused, never ignored.
 NOT_BUILT_YET = frozenset({"MAX_SESSIONS", "SESSION_TTL", "CLEANUP_INTERVAL", "CACHE"})

@@ -145,7 +145,7 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]
         configure(
             format="json" if config.log_format == "json" else "text",
             level=logging.DEBUG if config.debug else logging.INFO,
-            secrets=[key for key in (config.api_key, config.anthropic_api_key, config.anthropic_auth_token) if key],
+            secrets=config.secrets,
         )
         server_level = logging.INFO if config.debug else logging.WARNING
         for name in ("gunicorn.error", "uvicorn.error"):

@@ -128,6 +128,6 @@ async def openapi_json(request: Request[None, None, State]) -> Response[bytes]:
     """The document of this gateway; made when it is first asked for, which takes some 50 ms, so beside the loop."""
     state = request.app.state
     if "openapi_document" not in state:
-        protected = bool(state.services.config.api_key)
+        protected = state.services.config.is_protected
         state.openapi_document = await asyncio.to_thread(build_document, request.app, protected=protected)
     return Response(state.openapi_document, media_type=MediaType.JSON)

@@ -36,7 +36,7 @@ def has_credential(config: Config) -> bool:
 
 def is_open(config: Config) -> bool:
     """Whether anybody who reaches the address may use it."""
-    return not config.api_key
+    return not config.is_protected
 
 
 def listens_beyond_this_machine(config: Config) -> bool:
@@ -82,6 +82,6 @@ def warnings(config: Config) -> list[str]:
     if is_open(config) and listens_beyond_this_machine(config):
         found.append(
             "WARNING: THIS API IS OPEN TO EVERYBODY WHO CAN REACH THIS MACHINE, at your expense.\n"
-            "Set CLAUDE_WRAPPER_API_KEY, or listen on this machine only: --host 127.0.0.1"
+            "Set CLAUDE_WRAPPER_API_KEY or CLAUDE_WRAPPER_ADMIN_KEY, or listen on this machine only: --host 127.0.0.1"
         )
     return found

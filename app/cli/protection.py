@@ -12,7 +12,7 @@ from app.config import Config
 
 def may_ask(config: Config, *, no_interactive: bool) -> bool:
     """Whether there is somebody to ask, and something to ask about."""
-    settled = bool(config.api_key) or config.production or no_interactive
+    settled = config.is_protected or config.require_key != "auto" or config.production or no_interactive
     return not settled and sys.stdin.isatty() and sys.stdout.isatty()
 
 

@@ -50,14 +50,6 @@ _MISSING = (
 _WRONG = "Incorrect API key provided. Send a key of this gateway, not one of Anthropic or OpenAI."
 
 
-def is_protected(config: Config) -> bool:
-    """Whether clients need a key."""
-    if config.require_key != "auto":
-        return config.require_key == "yes"
-    jwt = config.jwt_secret or config.jwt_public_key or config.jwt_jwks_url
-    return bool(config.api_key or config.admin_key or config.keys_file or jwt)
-
-
 def trusted_proxies(config: Config) -> TrustedProxies:
     """Whose X-Forwarded-For is believed.
 
@@ -126,7 +118,7 @@ class Gate:
         self._admin = _digest(config.admin_key)
         self._byok = config.byok
         self._counting: set[asyncio.Task[float]] = set()
-        self.protected = is_protected(config)
+        self.protected = config.is_protected
         self.key_file = KeyFile()
 
     async def caller(self, presented: Presented) -> Caller:
