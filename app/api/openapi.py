@@ -140,6 +140,7 @@ _TAGS = (
     ("chat", "OpenAI's chat completions."),
     ("models", "The models, readable by OpenAI's and Anthropic's clients."),
     ("auth", "Whether a key is needed."),
+    ("usage", "Limits, what is left of them, and spend."),
     ("admin", "API keys and their audit."),
     ("operations", "Health, documentation."),
 )

@@ -17,12 +17,14 @@ from app.api.health import HealthController
 from app.api.keys import KeysController, audit
 from app.api.models import ModelsController
 from app.api.root import root
+from app.api.usage import usage
 from app.gateway.services import Services
 
 ROUTES = (
     ChatController,
     ModelsController,
     AuthController,
+    usage,
     KeysController,
     audit,
     HealthController,
