@@ -23,6 +23,7 @@ import psutil
 from tests.support.gateway import running_gateway
 from tests.support.processes import child_process
 from tests.support.simulator import Simulator, running_simulator
+from workers import embedded_state
 
 _PACKAGES = ("litestar", "msgspec", "uvicorn", "uvloop", "httptools", "gunicorn", "anthropic", "aiohttp")
 
@@ -76,11 +77,29 @@ def simulator(**settings: Any) -> Iterator[Simulator]:
 
 
 @contextmanager
+def state_server() -> Iterator[str]:
+    """A state server on the load's core, as it would be on another machine; yields its URL."""
+    with tempfile.TemporaryDirectory() as directory:
+        server = embedded_state.start(Path(directory))
+        os.sched_setaffinity(server.pid or 0, {LOAD_CORE})
+        try:
+            yield server.url
+        finally:
+            server.stop()
+
+
+@contextmanager
 def gateway(upstream: Simulator, **settings: str) -> Iterator[Served]:
     """A gateway with one worker on its core, in front of a simulator; settings as environment variables."""
-    environment = {"ANTHROPIC_BASE_URL": upstream.base_url, "ANTHROPIC_API_KEY": "sk-bench"} | settings
-    with started_on(GATEWAY_CORE, running_gateway("--no-interactive", env=environment)) as running:
-        yield Served(running.port, _only_worker(running.pid))
+    with state_server() as state_url:
+        environment = {
+            "ANTHROPIC_BASE_URL": upstream.base_url,
+            "ANTHROPIC_API_KEY": "sk-bench",
+            "CLAUDE_WRAPPER_REDIS_URL": state_url,
+        }
+        starting = running_gateway("--no-interactive", env=environment | settings)
+        with started_on(GATEWAY_CORE, starting) as running:
+            yield Served(running.port, _only_worker(running.pid))
 
 
 @contextmanager
