@@ -78,6 +78,7 @@ class Demand(Struct, frozen=True, kw_only=True):
         worst_input_nano: cost of the input at worst; ``None``: it cannot be bounded.
         unbounded: why not, in words for the client.
         output_nano_per_token: cost of an output token at worst, of all answers together (``n``).
+        answers: how many answers are asked for (``n``).
         max_tokens: the bound of output tokens of one answer.
         least_tokens: the smallest such bound that makes sense; a budget near its end lowers ``max_tokens`` to this.
     """
@@ -90,6 +91,7 @@ class Demand(Struct, frozen=True, kw_only=True):
     worst_input_nano: int | None = 0
     unbounded: str = ""
     output_nano_per_token: int = 0
+    answers: int = 1
     max_tokens: int = 0
     least_tokens: int = 0
 

@@ -37,6 +37,7 @@ def demand_of(call: MessagesCall, model_names: tuple[str, ...]) -> Demand:
         worst_input_nano=bound.input_nano if bound is not None else None,
         unbounded=unbounded,
         output_nano_per_token=bound.output_nano_per_token if bound is not None else 0,
+        answers=call.n,
         max_tokens=call.max_tokens,
         least_tokens=call.least_tokens,
     )

@@ -77,12 +77,13 @@ class ChatEvents:
         frames = await source.next()
         if source.stopped:
             self.finished = True
+            self._settle()  # before the last frame goes out: whoever has it may come again at once
             frames += source.closing()
         return frames
 
     async def close(self) -> None:
         """Ends every upstream call that is still open, and settles the request."""
-        record, source, admitted = self._record, self._source, self._admitted
+        record, source = self._record, self._source
         record.model = self.call.model
         try:
             if source is not None:
@@ -90,10 +91,15 @@ class ChatEvents:
                 record.adjusted = source.report.adjusted if self.finished else ()
                 await source.close()
         finally:
-            if admitted is not None:
-                if self.finished:
-                    admitted.spending.streamed()
-                settle(self._services, admitted, record, complete=self.finished)
+            self._settle()
+
+    def _settle(self) -> None:
+        """Once: as soon as the answer is whole, or when it has broken off."""
+        admitted, self._admitted = self._admitted, None
+        if admitted is not None:
+            if self.finished:
+                admitted.spending.streamed()
+            settle(self._services, admitted, self._record, complete=self.finished)
 
     async def _open(self) -> None:
         self._admitted = admitted = await admit(self._services, self._request, self._record, self._caller)

@@ -133,6 +133,7 @@ async def admit(
             *_TTLS,
             _LEASE_US,
             demand.input_nano,
+            demand.answers,
         ),
     )
     return _verdict(reply)

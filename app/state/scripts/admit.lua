@@ -34,6 +34,7 @@
 -- ARGV[17] [18] [19] times to live in seconds: state, spend, usage
 -- ARGV[20] time to live of the lease, us
 -- ARGV[21] expected cost of the input, nano-dollars: what the lease is charged at if nothing is ever reported
+-- ARGV[22] how many answers are asked for; a bound of output tokens is that of one
 --
 -- Returns  {request id, verdict, ...}:
 --   unknown_key | revoked | expired | scope | model
@@ -283,7 +284,7 @@ local output = tonumber(ARGV[10])
 if not output then
   output = tonumber(values[6]) or tonumber(ARGV[11])
 end
-output = min(output, granted)
+output = min(output, granted * tonumber(ARGV[22]))
 local reserved = budgeted and input_cost + granted * token_cost or 0
 for _, scope in ipairs(scopes) do
   local limits, rates = scope.limits, scope.rates
