@@ -122,7 +122,11 @@ class AuthController(Controller):
         asked = presented(request.scope, dict(request.scope["headers"]), gate)
         try:
             caller = await gate.verified(await gate.caller(asked))
-        except (Unauthenticated, RateLimited, StateUnavailable, IdentityUnavailable):
+        except Unauthenticated:
+            accepted = False
+            if asked.keys:
+                gate.wrong(asked)  # no way to guess without being counted
+        except (RateLimited, StateUnavailable, IdentityUnavailable):
             accepted = False
         else:
             accepted = caller.authenticated or not gate.protected

@@ -326,6 +326,8 @@ async def test_verbose_logs_one_line_for_every_request(log: io.StringIO) -> None
         "status": 200,
         "bytes_in": 7,
         "bytes_out": 3,
+        "tenant": "anonymous",
+        "key_id": "anonymous",
     }
 
 

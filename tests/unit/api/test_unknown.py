@@ -53,7 +53,6 @@ def test_endpoints_that_claude_cannot_serve_are_named_so(path: str) -> None:
         "/metrics",
         "/dashboard",
         "/logs",
-        "/admin/keys",
         "/responses",
         "/v1/v1/messages",
     ],

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.domain.auth import ANONYMOUS
 from app.errors import BadUpstreamReply, UpstreamStatus, UpstreamUnreachable
 from app.gateway.chat import MAX_CONTINUATIONS, read_chat
 from app.gateway.complete import Completed, complete
@@ -20,7 +21,7 @@ async def answer(upstream: FakeUpstream, **request: Any) -> Completed:
     body = {"model": "claude-opus-5-5", "messages": [{"role": "user", "content": "Hi"}], **request}
     bundle = make_services(upstream=upstream)
     record = RequestRecord("r1", "POST", "/v1/chat/completions")
-    completed = await complete(bundle, read_chat(bundle, msgspec.json.encode(body)), record)
+    completed = await complete(bundle, read_chat(bundle, msgspec.json.encode(body)), record, ANONYMOUS)
     assert record.attempts == len(upstream.requests)
     return completed
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.domain.auth import ANONYMOUS
 from app.errors import GatewayError, UpstreamStatus, UpstreamUnreachable
 from app.gateway.chat import MAX_CONTINUATIONS, read_chat
 from app.gateway.stream import ChatEvents
@@ -19,7 +20,8 @@ from tests.support.services import make_services
 def events_of(upstream: FakeUpstream, **request: Any) -> ChatEvents:
     body = {"model": "claude-opus-5-5", "messages": [{"role": "user", "content": "Hi"}], "stream": True, **request}
     bundle = make_services(upstream=upstream)
-    return ChatEvents(bundle, read_chat(bundle, msgspec.json.encode(body)), RequestRecord("r1", "POST", "/"))
+    record = RequestRecord("r1", "POST", "/")
+    return ChatEvents(bundle, read_chat(bundle, msgspec.json.encode(body)), record, ANONYMOUS)
 
 
 async def all_frames(events: ChatEvents) -> bytes:

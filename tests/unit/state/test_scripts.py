@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from importlib import import_module
 from importlib.resources import files
+from pkgutil import iter_modules
 
 import pytest
 
+import app.state
 from app.state import scripts
 
-_LUA = sorted(file.name for file in files("app.state").joinpath("scripts").iterdir() if file.name.endswith(".lua"))
-_LOADED = [value for value in vars(scripts).values() if isinstance(value, scripts.Script)]
+#: Functions that several scripts begin with; not a script of its own.
+_SHARED = "ledger.lua"
+
+_LUA = sorted(
+    file.name
+    for file in files("app.state").joinpath("scripts").iterdir()
+    if file.name.endswith(".lua") and file.name != _SHARED
+)
+
+
+def _loaded() -> list[scripts.Script]:
+    modules = [import_module(f"app.state.{module.name}") for module in iter_modules(app.state.__path__)]
+    found = {
+        value.name: value for module in modules for value in vars(module).values() if isinstance(value, scripts.Script)
+    }
+    return [found[name] for name in sorted(found)]
+
+
+_LOADED = _loaded()
 
 
 def test_there_are_scripts() -> None:
@@ -23,11 +44,19 @@ def test_every_file_is_loaded_and_every_script_is_a_file() -> None:
 
 @pytest.mark.parametrize("name", _LUA)
 def test_a_script_opens_with_what_it_touches_and_why_it_is_atomic(name: str) -> None:
-    text = files("app.state").joinpath("scripts", name).read_text()
-    header = text.split("\n\n")[0]
+    header = _header(name)
+    for words in (r"KEYS\[1\]", r"ARGV\[1\]", r"TTL|times? to live", "Returns", "Atomic because"):
+        assert re.search(words, header), words
+
+
+def test_what_scripts_share_says_that_it_is_none_itself() -> None:
+    assert "Not a script of its own" in _header(_SHARED)
+
+
+def _header(name: str) -> str:
+    header = files("app.state").joinpath("scripts", name).read_text().split("\n\n")[0]
     assert all(line.startswith("--") for line in header.splitlines())
-    for word in ("KEYS[1]", "ARGV[1]", "TTL", "Returns", "Atomic because"):
-        assert word in header
+    return header
 
 
 @pytest.mark.parametrize("script", _LOADED, ids=lambda script: script.name)

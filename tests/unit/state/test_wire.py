@@ -42,7 +42,7 @@ class RecordingOwner:
         self.answered_times += 1
 
     def refused(self, wire: Wire, call: Pending, error: StateError) -> None:
-        future, _, _, batch, index = call
+        future, _, _, batch, index, _ = call
         if batch is None:
             future.set_exception(error)
         else:
