@@ -1,7 +1,7 @@
 """What each error of the tree means to a client: status, OpenAI's type and code, the field at fault, whether to retry.
 
 One row of the tables of spec/errors-and-headers.md per ``case``. ``retry-after`` goes with every 429 and 503 except a
-spent quota, which waiting does not bring back; ``x-should-retry`` where OpenAI's SDK would decide wrongly by the
+quota that is spent for good, or by Anthropic's word; ``x-should-retry`` where OpenAI's SDK would decide wrongly by the
 status alone.
 """
 

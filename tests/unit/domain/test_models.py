@@ -199,6 +199,23 @@ def test_the_list_has_every_served_model_newest_first() -> None:
     assert len(ids) == 18
 
 
+def test_a_model_is_called_by_its_ids_and_by_the_short_names_that_mean_it_today() -> None:
+    names = MODELS.names_of("claude-opus-5-5")
+    assert names[0] == "claude-opus-5-5"
+    assert "opus" in names
+    assert "sonnet" not in names
+    assert MODELS.names_of("claude-opus-5-5") is names  # asked for with every request
+
+
+@pytest.mark.parametrize("id_", ["claude-haiku-4-5", "claude-haiku-4-5-20251001"])
+def test_a_dated_id_is_called_as_its_model_is(id_: str) -> None:
+    assert MODELS.names_of(id_) == ("claude-haiku-4-5", "claude-haiku-4-5-20251001")
+
+
+def test_a_model_that_is_not_in_the_table_has_one_name() -> None:
+    assert MODELS.names_of("claude-next-9") == ("claude-next-9",)
+
+
 def test_short_names_are_the_lines() -> None:
     assert MODELS.short_names() == ("fable", "mythos", "opus", "sonnet", "haiku")
 

@@ -8,12 +8,16 @@ from app.errors import (
     BadUpstreamReply,
     BodyTooLarge,
     ClientDisconnected,
+    Conflict,
     GatewayError,
+    IdentityUnavailable,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
     Overloaded,
+    PermissionDenied,
+    RateLimited,
     RequestTimeout,
     ShuttingDown,
     StateUnavailable,
@@ -34,9 +38,12 @@ NO_RETRY = {"x-should-retry": "false"}
     [
         (InvalidRequest("m"), 400, INVALID, None, {}),
         (Unauthenticated("m"), 401, INVALID, "invalid_api_key", {"www-authenticate": "Bearer"}),
+        (PermissionDenied("m"), 403, "permission_error", "permission_denied", {}),
+        (PermissionDenied("m", code="model_not_allowed"), 403, "permission_error", "model_not_allowed", {}),
         (NotFound("m"), 404, INVALID, "unknown_url", {}),
         (NotFound("m", code="model_not_found"), 404, INVALID, "model_not_found", {}),
         (MethodNotAllowed("m"), 405, INVALID, "method_not_allowed", {}),
+        (Conflict("m"), 409, INVALID, "conflict", {}),
         (RequestTimeout("m"), 408, INVALID, "request_timeout", {}),
         (BodyTooLarge("m"), 413, INVALID, "request_too_large", {}),
         (ClientDisconnected("m"), 499, INVALID, None, {}),
@@ -44,6 +51,8 @@ NO_RETRY = {"x-should-retry": "false"}
         (Overloaded("m", retry_after_s=2.1), 503, SERVER, "overloaded", {"retry-after": "3"}),
         (ShuttingDown("m"), 503, SERVER, "server_shutting_down", {"retry-after": "1"}),
         (StateUnavailable("m"), 503, SERVER, "state_unavailable", {"retry-after": "1"}),
+        (IdentityUnavailable("m"), 503, SERVER, "identity_unavailable", {"retry-after": "1"}),
+        (IdentityUnavailable("m", retry_after_s=4.2), 503, SERVER, "identity_unavailable", {"retry-after": "5"}),
         (UpstreamUnreachable("m"), 502, SERVER, "upstream_unreachable", {}),
         (UpstreamTimeout("m", phase="idle"), 504, SERVER, "timeout", {}),
         (BadUpstreamReply("m"), 502, SERVER, "bad_upstream_response", NO_RETRY),
@@ -55,6 +64,23 @@ def test_the_gateways_own_errors(
     meaning = meaning_of(error)
     assert (meaning.status, meaning.type, meaning.code, meaning.headers) == (status, kind, code, headers)
     assert meaning.message == "m"
+
+
+def test_a_limit_of_ours_says_when_it_frees_up_and_how_it_stands() -> None:
+    numbers = {"x-ratelimit-limit-requests": "5", "x-ratelimit-remaining-requests": "0"}
+    meaning = meaning_of(RateLimited("m", limit="requests_per_minute", retry_after_s=2.0301, headers=numbers))
+    assert (meaning.status, meaning.type, meaning.code) == (429, "rate_limit_error", "rate_limit_exceeded")
+    assert meaning.headers == {**numbers, "retry-after": "3", "retry-after-ms": "2031"}
+
+
+def test_a_budget_that_is_spent_for_now_says_when_to_come_back_and_that_no_retry_helps() -> None:
+    meaning = meaning_of(RateLimited("m", limit="budget_day_nano", spent=True, retry_after_s=3_600.0))
+    assert (meaning.status, meaning.type, meaning.code) == (429, "insufficient_quota", "insufficient_quota")
+    assert meaning.headers == {"retry-after": "3600", "retry-after-ms": "3600000", **NO_RETRY}
+
+
+def test_a_budget_that_is_spent_for_good_names_no_time() -> None:
+    assert meaning_of(RateLimited("m", limit="budget_total_nano", spent=True)).headers == NO_RETRY
 
 
 @pytest.mark.parametrize("error", [InternalError("secret"), GatewayError("secret")])

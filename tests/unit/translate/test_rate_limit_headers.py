@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.translate.rate_limit_headers import go_duration, to_openai
+from app.domain.limits import Gauge
+from app.translate.rate_limit_headers import go_duration, own_headers, to_openai
 
 NOW = 1_795_000_000.0  # 2026-11-18T11:06:40Z
 
@@ -61,3 +62,25 @@ def test_what_is_missing_or_unreadable_is_left_out() -> None:
 )
 def test_durations_are_written_as_go_does(seconds: float, text: str) -> None:
     assert go_duration(seconds) == text
+
+
+def test_the_gateways_own_rates_are_told_in_the_same_words() -> None:
+    requests = Gauge(limit=60, left=59, full_in_s=1.0)
+    tokens = Gauge(limit=40_000, left=0, full_in_s=172.8)
+    assert own_headers(requests, tokens) == {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "59",
+        "x-ratelimit-reset-requests": "1s",
+        "x-ratelimit-limit-tokens": "40000",
+        "x-ratelimit-remaining-tokens": "0",
+        "x-ratelimit-reset-tokens": "2m52.8s",
+    }
+
+
+def test_a_rate_that_is_not_set_is_not_told() -> None:
+    assert own_headers(None, None) == {}
+    assert set(own_headers(None, Gauge(limit=1, left=1, full_in_s=0.0))) == {
+        "x-ratelimit-limit-tokens",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-tokens",
+    }
