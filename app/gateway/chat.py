@@ -13,7 +13,7 @@ from msgspec import Struct
 from app.domain.auth import Caller
 from app.domain.calls import MessagesCall
 from app.domain.upstream import UpstreamReply, UpstreamRequest
-from app.errors import GatewayError, UpstreamError, UpstreamStatus, UpstreamTimeout
+from app.errors import GatewayError, StateUnavailable, UpstreamError, UpstreamStatus, UpstreamTimeout
 from app.gateway.ledger import Permit
 from app.gateway.services import Services
 from app.gateway.spending import SentCall, Spending, demand_of, granted
@@ -83,9 +83,14 @@ async def admit(services: Services, request: ChatRequest, record: RequestRecord,
     names = services.models.names_of(call.model)
     if request.chat.model in services.translation.aliases:
         names = (*names, request.chat.model)
-    permit = await services.admission.admit(caller, demand_of(call, names))
+    try:
+        is_ours = not caller.credential
+    permit = await services.admission.admit(caller, demand_of(call, names, is_ours=is_ours))
+    except StateUnavailable:
+        record.degraded = True
+        raise
     call = granted(call, permit.max_tokens)
-    spending = Spending(call, services.ratios, services.pace, monotonic=services.monotonic)
+    spending = Spending(call, services.ratios, services.pace, monotonic=services.monotonic, is_ours=is_ours)
     permit.progress = spending.use
     record.tenant, record.key_id = permit.tenant, permit.account.key_id
     record.degraded, record.client_credential = permit.degraded, bool(caller.credential)

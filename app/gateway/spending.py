@@ -17,22 +17,26 @@ from app.domain.pace import LearnedPace
 from app.domain.pricing import WorstCase, cost_of, worst_case
 from app.translate.max_tokens import with_max_tokens
 
+#: What a call costs that somebody else pays.
+FREE = WorstCase(0, 0)
 
-def demand_of(call: MessagesCall, model_names: tuple[str, ...]) -> Demand:
+
+def demand_of(call: MessagesCall, model_names: tuple[str, ...], *, is_ours: bool = True) -> Demand:
     """What a call asks of the limits.
 
     Args:
         call: ready to be sent; all of its ``n`` answers count.
         model_names: everything its model is called here.
+        is_ours: the gateway pays; a client that brings its own Anthropic key costs us nothing.
     """
-    worst = worst_case(call)
+    worst = worst_case(call) if is_ours else FREE
     expected_input = call.size.expected_tokens * call.n
     bound, unbounded = (worst, "") if isinstance(worst, WorstCase) else (None, worst)
     return Demand(
         model=call.model,
         model_names=model_names,
         input_tokens=expected_input,
-        input_nano=cost_of(call, [Usage(input_tokens=expected_input)]) or 0,
+        input_nano=(cost_of(call, [Usage(input_tokens=expected_input)]) or 0) if is_ours else 0,
         output_tokens=call.max_tokens * call.n if call.max_tokens_given else None,
         worst_input_nano=bound.input_nano if bound is not None else None,
         unbounded=unbounded,
@@ -64,12 +68,20 @@ class Spending:
         ratios: how many tokens there are in what a stream shows.
         pace: how fast plain answers come.
         monotonic: seconds.
+        is_ours: the gateway pays.
     """
 
     def __init__(
-        self, call: MessagesCall, ratios: LearnedRatios, pace: LearnedPace, *, monotonic: Callable[[], float]
+        self,
+        call: MessagesCall,
+        ratios: LearnedRatios,
+        pace: LearnedPace,
+        *,
+        monotonic: Callable[[], float],
+        is_ours: bool = True,
     ) -> None:
         self.call = call
+        self._is_ours = is_ours
         self._ratios = ratios
         self._pace = pace
         self._monotonic = monotonic
@@ -97,6 +109,8 @@ class Spending:
         )
 
     def _cost(self, usages: Iterable[Usage]) -> int:
+        if not self._is_ours:
+            return 0
         return cost_of(self.call, usages) or 0  # of a model without a price nothing is known
 
     def _so_far(self, sent: SentCall) -> MessageUsage | None:
