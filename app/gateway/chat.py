@@ -83,9 +83,9 @@ async def admit(services: Services, request: ChatRequest, record: RequestRecord,
     names = services.models.names_of(call.model)
     if request.chat.model in services.translation.aliases:
         names = (*names, request.chat.model)
+    is_ours = not caller.credential
     try:
-        is_ours = not caller.credential
-    permit = await services.admission.admit(caller, demand_of(call, names, is_ours=is_ours))
+        permit = await services.admission.admit(caller, demand_of(call, names, is_ours=is_ours))
     except StateUnavailable:
         record.degraded = True
         raise
