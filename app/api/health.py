@@ -31,6 +31,10 @@ from app.state.figures import WorkerFigures, read_all
 #: A loop that was this late within the last ten seconds is stalled: its worker should get no new connections.
 STALLED_LOOP_S = 5.0
 
+#: A request that was decided without the store this lately means that the store reads and does not write, or hardly
+#: answers in time.
+ALONE_S = 5.0
+
 Scope = Annotated[
     Literal["process", "cluster"],
     Meta(
@@ -88,7 +92,8 @@ class Health(Struct, frozen=True, kw_only=True):
     """State of the gateway.
 
     Args:
-        status: ``degraded`` while the state store cannot be reached, ``draining`` once this worker is stopping.
+        status: ``degraded`` while the state store cannot be reached or does not take writes, ``draining`` once this
+            worker is stopping.
         version: release of this process.
         timestamp: now, RFC 3339.
         uptime: seconds since this process started.
@@ -292,7 +297,8 @@ def _health(services: Services, workers: Sequence[WorkerFigures] | None) -> Heal
     if services.process.draining:
         status: Literal["healthy", "degraded", "draining"] = "draining"
     else:
-        status = "healthy" if workers is not None else "degraded"
+        decided_alone = services.monotonic() - services.admission.alone_at < ALONE_S
+        status = "degraded" if workers is None or decided_alone else "healthy"
     limit = own_limit_bytes()
     return Health(
         status=status,

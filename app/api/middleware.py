@@ -21,7 +21,7 @@ from app.api.cors import Cors, Headers
 from app.api.errors import cause_of, send_error, unexpected
 from app.api.request_ids import RequestIds
 from app.domain.auth import ANONYMOUS, Caller
-from app.errors import ClientDisconnected, GatewayError, NotFound, Overloaded, ShuttingDown
+from app.errors import ClientDisconnected, GatewayError, NotFound, Overloaded, ShuttingDown, StateUnavailable
 from app.gateway.services import Services
 from app.observability.process import ProcessFigures
 from app.observability.record import RequestRecord
@@ -39,6 +39,9 @@ DEGRADED: Headers = [(b"x-claude-wrapper-degraded", b"state")]
 
 #: Litestar remembers the last 1024 paths that it has routed: a longer path is never a route, and would only fill that.
 LONGEST_PATH = 4096
+
+#: While the state store is away, requests that are refused for it would fill the log: one in so many seconds is told.
+REFUSALS_TOLD_EVERY_S = 10.0
 
 _AT_THE_BOUND = "This gateway is at its limit of concurrent requests; please try again."
 _STOPPING = "This gateway worker is shutting down; please try again."
@@ -74,6 +77,7 @@ class GatewayApp:
         self._process = services.process
         self._ids = request_ids or RequestIds()
         self._clock = clock
+        self._told_at = float("-inf")
 
     @property
     def draining(self) -> bool:
@@ -156,13 +160,23 @@ class GatewayApp:
         response_s = exchange.response_s if exchange.started else duration_s
         if counted:
             self._process.end(record.status, failed=failed, response_s=response_s, duration_s=duration_s)
-        if failed or self._log_all:
+        if self._log_all or (failed and not self._is_told(record)):
             length = headers.get(b"content-length", b"")
             record.bytes_in = int(length) if length.isdigit() and len(length) < 20 else 0
             fields = record.fields()
             fields["response_ms"] = round(1000 * response_s, 1)
             fields["duration_ms"] = round(1000 * duration_s, 1)
             logger.log(logging.WARNING if failed else logging.INFO, "request", extra=fields)
+
+    def _is_told(self, record: RequestRecord) -> bool:
+        """Whether the log need not tell again of a request that was refused for want of the state store."""
+        if record.error_code != StateUnavailable.default_code:
+            return False
+        now = self._clock()
+        if now - self._told_at < REFUSALS_TOLD_EVERY_S:
+            return True
+        self._told_at = now
+        return False
 
 
 async def _send_preflight(headers: Headers, exchange: _Exchange) -> None:

@@ -8,6 +8,7 @@ keeps working, an unknown one gets 503; limits are this worker's share of them, 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -23,14 +24,24 @@ from app.errors import InvalidRequest, PermissionDenied, RateLimited, StateError
 from app.gateway.ledger import Ledger, Permit
 from app.state import limits
 from app.state.connection import StateConnection
+from app.state.error_replies import ran_nothing
 from app.state.key_memory import KeyMemory
+from app.state.limit_words import limit_words
 from app.state.limits import TENANT, Account, Verdict
 from app.translate.rate_limit_headers import own_headers
+
+log = logging.getLogger(__name__)
 
 #: Expected output of a model of which nothing is known yet.
 USUAL_OUTPUT_TOKENS = 1000
 
-_limit_words = lru_cache(maxsize=4096)(limits.limit_words)
+#: A store that answers and cannot be used is told of at most this often; of one that is away, its connection tells.
+TOLD_EVERY_S = 60.0
+
+#: Verdicts on a key after which it must not be remembered as good.
+_NOT_GOOD = frozenset({"unknown_key", "revoked", "expired"})
+
+_limit_words = lru_cache(maxsize=4096)(limit_words)
 
 
 class AdmissionSettings(Struct, frozen=True, kw_only=True):
@@ -93,6 +104,7 @@ class Admission:
     Attributes:
         tenants: limits that tenants set themselves (the keys file), by tag.
         workers_seen: how many workers share the store, as last known.
+        alone_at: when a request last had to be decided without the store, monotonic seconds.
     """
 
     def __init__(
@@ -116,6 +128,8 @@ class Admission:
         self._is_alone = False
         self.tenants: Mapping[str, Limits] = {}
         self.workers_seen = 1
+        self.alone_at = float("-inf")
+        self._told_at = float("-inf")
 
     def limits_of(self, own: Limits) -> Limits:
         """The limits of a key, with the defaults for what it does not set."""
@@ -141,6 +155,7 @@ class Admission:
         permit_id = self._ledger.new_id()
         asked_at = self._now()
         known = None if caller.verified else self._memory.recall(caller.tag, caller.key_id, caller.secret_hash)
+        asked = self._state.available  # at its deadline, this very call may be what tells that the store is away
         try:
             verdict = await limits.admit(
                 self._state,
@@ -157,8 +172,9 @@ class Admission:
             self._ledger.give_back(permit_id, account, demand.model)
             raise
         except StateError as error:
-            asked = self._state.available or not isinstance(error, StateUnavailable)
-            return self._admit_alone(caller, demand, scope, permit_id, error, asked=asked)
+            self.alone_at = self._monotonic()
+            self._tell(error)
+            return self._admit_alone(caller, demand, scope, permit_id, error, asked=asked and not ran_nothing(error))
         key = verdict.key or known
         if key is not None and verdict.key_fault is None:
             self._memory.remember(caller.tag, key, asked_at=asked_at)
@@ -168,8 +184,10 @@ class Admission:
         self, caller: Caller, key: ApiKey | None, demand: Demand, scope: Scope, permit_id: str, verdict: Verdict
     ) -> Permit:
         if verdict.key_fault is not None:
+            if key is not None and verdict.key_fault in _NOT_GOOD:
+                self._memory.forget(caller.tag, caller.key_id)  # the push of it was lost
             raise _key_error(verdict, demand, scope)
-        if self._is_alone and not self._ledger.unsettled:
+        if self._is_alone and not self._ledger.behind:
             self._is_alone = False
             self._local.forget()  # the store knows of everything now
         for whose, left_nano in zip((caller.key_id, TENANT), verdict.budget_left, strict=True):
@@ -195,6 +213,11 @@ class Admission:
         return permit
 
     # Without the store
+
+    def _tell(self, error: StateError) -> None:
+        if self._state.available and self.alone_at - self._told_at >= TOLD_EVERY_S:
+            self._told_at = self.alone_at
+            log.warning("%s Requests are decided without it.", error.message)
 
     def _admit_alone(
         self, caller: Caller, demand: Demand, scope: Scope, permit_id: str, error: StateError, *, asked: bool

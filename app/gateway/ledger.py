@@ -24,6 +24,7 @@ from app.domain.local_limits import Held, LocalBook
 from app.errors import StateError, StateUnavailable
 from app.state import limits
 from app.state.connection import StateConnection
+from app.state.error_replies import ran_nothing
 from app.state.limits import Account
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ _BATCH: Final = 500
 _MOST_REFUSALS: Final = 3
 #: At the end of the worker, settlements have this many turns to be made.
 _LAST_TURNS: Final = 2
+#: Lost settlements are told at most this often.
+_TOLD_EVERY_S: Final = 60.0
 
 NOTHING_USED: Final = Use(requests=0)
 
@@ -53,7 +56,7 @@ class Permit:
         max_tokens: the bound of its output that was granted.
         hold: what it has reserved.
         admitted: the store has said so; ``False`` while the store is away.
-        asked: the store may have admitted it although no answer came.
+        asked: the store may have its lease although it did not say so: no answer came, or a renewal has put it there.
         held: what it holds of this worker's own limits, while the store is away.
         headers: how its rates stand, as ``x-ratelimit-*``.
 
@@ -114,7 +117,18 @@ def _nothing_yet() -> Use:
 
 
 class _Settlement(Struct):
-    """A settlement on its way. ``again``: it was sent before, and nobody knows whether it was made."""
+    """A settlement on its way.
+
+    Args:
+        id: of its lease.
+        account: whose it is.
+        model: that was called.
+        use: what was used.
+        admitted: the store has said that it admitted the request.
+        again: it was sent before, and nobody knows whether it was made.
+        late: it was kept, or is a sum over requests.
+        refusals: how often the store has refused it.
+    """
 
     id: str
     account: Account
@@ -122,6 +136,7 @@ class _Settlement(Struct):
     use: Use
     admitted: bool
     again: bool = False
+    late: bool = False
     refusals: int = 0
 
 
@@ -153,6 +168,9 @@ class Ledger:
         self._kept: deque[_Settlement] = deque()
         self._sums: dict[tuple[Account, str], Use] = {}
         self._on_the_way: set[asyncio.Future[object]] = set()
+        self._late_on_the_way = 0
+        self._failures = 0
+        self._told_at = float("-inf")
         self.new_id = new_id
         self.lost = 0
 
@@ -165,6 +183,11 @@ class Ledger:
     def unsettled(self) -> int:
         """Settlements that are not made yet."""
         return len(self._kept) + len(self._sums) + len(self._on_the_way)
+
+    @property
+    def behind(self) -> bool:
+        """Whether the store still has to be told of requests that went by without it."""
+        return bool(self._kept or self._sums or self._late_on_the_way)
 
     def opened(self, permit: Permit) -> None:
         """A request was admitted: its lease is renewed until it is settled."""
@@ -226,6 +249,7 @@ class Ledger:
 
     async def _renew_one(self, permit: Permit) -> None:
         permit.renewed_at = self._monotonic()
+        permit.asked = True
         try:
             await limits.renew(
                 self._state,
@@ -252,14 +276,17 @@ class Ledger:
             return
         future = asyncio.ensure_future(making)
         self._on_the_way.add(future)
+        self._late_on_the_way += settlement.late
         future.add_done_callback(partial(self._sent, settlement))
 
     def _sent(self, settlement: _Settlement, future: asyncio.Future[object]) -> None:
         self._on_the_way.discard(future)
+        self._late_on_the_way -= settlement.late
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is None:
             return
-        settlement.again = True
+        if not (isinstance(error, StateError) and ran_nothing(error)):
+            settlement.again = True
         if not isinstance(error, StateUnavailable | asyncio.CancelledError):
             settlement.refusals += 1
             if settlement.refusals >= _MOST_REFUSALS:
@@ -268,6 +295,8 @@ class Ledger:
         self._keep(settlement)
 
     def _keep(self, settlement: _Settlement) -> None:
+        self._failures += 1
+        settlement.late = True
         self._kept.append(settlement)
         if len(self._kept) > MOST_KEPT:
             self._give_up(self._kept.popleft(), None)
@@ -279,19 +308,29 @@ class Ledger:
         self._sums[name] = use if before is None else before + use
 
     async def _repeat(self) -> None:
-        sums, self._sums = self._sums, {}
-        for (account, model), use in sums.items():
-            self._kept.append(_Settlement(self.new_id(), account, model, use, admitted=False))
-        while self._kept and self._state.available:
+        """Makes what was kept, and then the sums, which grow no larger by waiting; a failure ends the turn."""
+        while self._state.available:
+            if not self._kept:
+                self._keep_sums()
+            failures = self._failures
             for _ in range(min(_BATCH, len(self._kept))):
                 self._send(self._kept.popleft())
-            if not self._on_the_way:
+            if not self._late_on_the_way:
                 return
             await asyncio.wait(self._on_the_way)
-            if self._kept and self._kept[-1].again:
-                return  # some failed: at the next turn
+            if self._failures != failures:
+                return
+
+    def _keep_sums(self) -> None:
+        sums, self._sums = self._sums, {}
+        for (account, model), use in sums.items():
+            self._kept.append(_Settlement(self.new_id(), account, model, use, admitted=False, late=True))
 
     def _give_up(self, settlement: _Settlement, error: BaseException | None) -> None:
         self.lost += 1
+        now = self._monotonic()
+        if now - self._told_at < _TOLD_EVERY_S:
+            return
+        self._told_at = now
         why = f"the store refuses it: {error.message}" if isinstance(error, StateError) else "too many are kept"
         log.error("A settlement is lost (%s).", why, extra={"lease": settlement.id, "lost": self.lost})

@@ -61,6 +61,11 @@ class WritesRefused(StateUnavailable):
     """The server answers and refuses this write."""
 
 
+def ran_nothing(error: StateError) -> bool:
+    """Whether the store has answered that it did not run a command; else it may have run."""
+    return isinstance(error, StoreUnfit | WritesRefused)
+
+
 def unavailable(reason: str) -> StateUnavailable:
     """The error of a call that got no answer, for the given reason."""
     return StateUnavailable(f"The state store is not available: {reason}.", retry_after_s=RETRY_AFTER_S)
