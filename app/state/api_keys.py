@@ -35,13 +35,13 @@ from app.domain.key_changes import (
     rotated_key,
 )
 from app.domain.key_objects import changes_between
-from app.domain.limits import Limits
 from app.errors import Conflict, NotFound, StateError
 from app.schemas.admin import KeyChanges, NewKey
 from app.state import keys
 from app.state.connection import Argument, Command, Reply, StateConnection
 from app.state.durability import revocation_durability
 from app.state.key_audit import audit_commands
+from app.state.limit_words import limit_words
 from app.state.scripts import load_script
 
 log = logging.getLogger(__name__)
@@ -275,7 +275,7 @@ def hot_fields(key: ApiKey) -> dict[str, bytes | str | int]:
     - ``prev_until_us``, ``expires_us``: Unix microseconds; 0 is none.
     - ``revoked``: 1 or 0. ``version``: a whole number.
     - ``scopes``: with spaces between them. ``models``: patterns with newlines between them; empty means all.
-    - ``limits``: see ``limit_words``.
+    - ``limits``: see ``limit_words.py``.
     """
     return {
         "hash": bytes.fromhex(key.secret_hash),
@@ -288,14 +288,6 @@ def hot_fields(key: ApiKey) -> dict[str, bytes | str | int]:
         "models": "\n".join(key.models),
         "limits": limit_words(key.limits),
     }
-
-
-def limit_words(limits: Limits) -> str:
-    """Seven words: requests, input, output, concurrency, then budgets of day, month and all in nano-dollars.
-
-    ``-`` is one that is not set.
-    """
-    return " ".join("-" if value is None else str(value) for value in msgspec.structs.astuple(limits))
 
 
 def decode_doc(raw: bytes) -> ApiKey:

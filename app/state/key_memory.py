@@ -70,21 +70,14 @@ class KeyMemory:
             key_id: its id.
             secret_hash: SHA-256 of the presented text, raw bytes.
         """
-        key = self._fresh(tag, key_id)
-        return key if key is not None and is_good(key, secret_hash, self._now()) else None
-
-    def version(self, tag: str, key_id: str) -> int:
-        """Version of the record that is remembered, so that Redis need not send it again; 0 when there is none."""
-        key = self._fresh(tag, key_id)
-        return 0 if key is None else key.version
+        entry, now = self._entries.get((tag, key_id)), self._now()
+        if entry is None or entry.key is None or now - entry.at >= MEMORY_S:
+            return None
+        return entry.key if is_good(entry.key, secret_hash, now) else None
 
     def forget(self, tag: str, key_id: str) -> None:
         """A key was changed or revoked: what is remembered of it does not hold any more."""
         self._put((tag, key_id), _Entry(None, self._now()))
-
-    def _fresh(self, tag: str, key_id: str) -> ApiKey | None:
-        entry = self._entries.get((tag, key_id))
-        return entry.key if entry is not None and self._now() - entry.at < MEMORY_S else None
 
     def _put(self, name: tuple[str, str], entry: _Entry) -> None:
         self._entries.pop(name, None)

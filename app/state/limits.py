@@ -8,12 +8,12 @@ Contract: DESIGN.md section 3; what each step does is said in ``scripts/*.lua``.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from msgspec import Struct
 
 from app.domain.auth import ApiKey, Caller, Scope
-from app.domain.limits import LIMIT_FIELDS, Demand, Gauge, Hold, Limits, Refusal, Use
+from app.domain.limits import Demand, Gauge, Hold, Refusal, Use
 from app.errors import StateError
 from app.state import keys
 from app.state.api_keys import decode_doc
@@ -37,7 +37,7 @@ TENANT: Final = keys.TENANT
 #: Why a key was not let in; the words of ``admit.lua``.
 KeyFault: TypeAlias = Literal["unknown_key", "revoked", "expired", "scope", "model"]
 
-_KEY_FAULTS: Final = frozenset({b"unknown_key", b"revoked", b"expired", b"scope", b"model"})
+_KEY_FAULTS: Final = frozenset(word.encode() for word in get_args(KeyFault))
 
 
 class Account(Struct, frozen=True):
@@ -73,11 +73,6 @@ class Verdict(Struct, frozen=True, kw_only=True):
     max_tokens: int = 0
     budget_left: tuple[int | None, int | None] = (None, None)
     hold: Hold = Hold()
-
-
-def limit_words(limits: Limits) -> str:
-    """Limits as the scripts read them: seven words, ``-`` for what is not set."""
-    return " ".join("-" if (value := getattr(limits, name)) is None else str(value) for name in LIMIT_FIELDS)
 
 
 async def admit(

@@ -15,7 +15,8 @@ from app.domain.usage_report import AccountReading, Counts, Standing
 from app.state import keys
 from app.state.api_keys import decode_doc
 from app.state.connection import StateConnection
-from app.state.limits import LEASE_S, Account, limit_words
+from app.state.limit_words import limit_words
+from app.state.limits import LEASE_S, Account
 from app.state.scripts import load_script
 
 READ_ACCOUNT: Final = load_script("read_account", after="ledger", echoes=True)

@@ -12,7 +12,7 @@ import pytest
 from app.domain.auth import ApiKey, read_key, tenant_tag
 from app.domain.key_changes import IssuedKey
 from app.domain.limits import Limits
-from app.errors import InvalidRequest, NotFound, StateError
+from app.errors import Conflict, InvalidRequest, NotFound, StateError
 from app.schemas.admin import KeyChanges, KeyLimits, NewKey
 from app.state import connect, keys
 from app.state.api_keys import (
@@ -317,7 +317,7 @@ async def test_a_change_that_collides_is_made_on_what_the_other_one_left(state: 
 
 async def test_a_change_that_collides_for_ever_is_a_conflict(state: StateConnection) -> None:
     issued = await made(state)
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(Conflict) as caught:
         await update(
             Interfering(state, issued.key, ATTEMPTS), issued.key.id, KeyChanges(name="mine"), actor="a", now=NOW
         )
@@ -329,7 +329,7 @@ async def test_an_id_that_was_drawn_twice_does_not_take_over_the_other_key(
 ) -> None:
     first = await made(state)
     monkeypatch.setattr("app.state.api_keys._random", lambda chars: first.key.id if chars == 12 else "s" * chars)
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(Conflict):
         await made(state, "other")
     assert await find(state, first.key.id) == first.key
 

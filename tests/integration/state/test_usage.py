@@ -15,7 +15,8 @@ from app.errors import StateError
 from app.schemas.admin import NewKey
 from app.state import api_keys, connect, keys, limits
 from app.state.connection import StateConnection
-from app.state.limits import TENANT, Account, limit_words
+from app.state.limit_words import limit_words
+from app.state.limits import TENANT, Account
 from app.state.usage import read_account
 from tests.support.redis import RedisServer
 
