@@ -97,7 +97,8 @@ local version, document, stored_limits = 0, '', ''
 if ARGV[3] ~= '' then
   local record = call('HMGET', KEYS[10], 'hash', 'prev', 'prev_until_us', 'expires_us', 'revoked', 'version',
     'scopes', 'models', 'limits')
-  if not record[1] or not record[6] then
+  version = tonumber(record[6] or '') or 0
+  if not record[1] or not (version >= 1) then
     return { request_id, 'unknown_key' }
   end
   local is_previous = record[2] and record[2] ~= '' and now < (tonumber(record[3]) or 0) and equal(record[2], ARGV[3])
@@ -117,7 +118,6 @@ if ARGV[3] ~= '' then
   if not covers(record[8] or '', ARGV[6]) then
     return { request_id, 'model' }
   end
-  version = tonumber(record[6])
   if version ~= tonumber(ARGV[4]) then
     document = call('HGET', KEYS[10], 'doc') or ''
   end
@@ -128,13 +128,21 @@ end
 
 local SEVEN = '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$'
 
+-- The first of two words that is a limit. Rates are at least 1: numbers are divided by them.
+local function limit(least, word, other)
+  local number = tonumber(word)
+  if number and number % 1 == 0 and number >= least then
+    return number
+  end
+  return other and limit(least, other)
+end
+
 local function limits_of(first, second)
   local r, i, o, c, d, m, t = match(first, SEVEN)
   local r2, i2, o2, c2, d2, m2, t2 = match(second, SEVEN)
   return {
-    requests = tonumber(r) or tonumber(r2), input = tonumber(i) or tonumber(i2), output = tonumber(o) or tonumber(o2),
-    concurrency = tonumber(c) or tonumber(c2), budget_day = tonumber(d) or tonumber(d2),
-    budget_month = tonumber(m) or tonumber(m2), budget_total = tonumber(t) or tonumber(t2),
+    requests = limit(1, r, r2), input = limit(1, i, i2), output = limit(1, o, o2), concurrency = limit(1, c, c2),
+    budget_day = limit(0, d, d2), budget_month = limit(0, m, m2), budget_total = limit(0, t, t2),
   }
 end
 
@@ -165,16 +173,19 @@ for _, scope in ipairs(scopes) do
   budgeted = budgeted or scope.has_budget
 end
 
--- What is left of the budgets of a scope, what would be without the reservations of others, and which is the tightest.
+local BUDGETS = { 'budget_day', 'budget_month', 'budget_total' }
+local SPENT = { budget_day = 'of_day', budget_month = 'of_month', budget_total = 'total' }
+
+-- What is left of the budgets of a scope.
 local function left_of(scope)
-  local spend, limits = scope.spend, scope.limits
-  local left, which
-  for name, spent in pairs({ budget_day = spend.of_day, budget_month = spend.of_month, budget_total = spend.total }) do
-    if limits[name] and (not left or limits[name] - spent < left) then
-      left, which = limits[name] - spent, name
+  local left
+  for _, name in ipairs(BUDGETS) do
+    local budget = scope.limits[name]
+    if budget then
+      left = min(left or budget, budget - scope.spend[SPENT[name]])
     end
   end
-  return left and left - spend.reserved, left, which
+  return left and left - scope.spend.reserved
 end
 
 local refusal, wait = '', -1
@@ -259,16 +270,20 @@ for _, scope in ipairs(scopes) do
     return reply('unbounded', 0, 0, 0, 0)
   end
   if scope.has_budget then
-    local left, unreserved, which = left_of(scope)
+    local left = left_of(scope)
     local affordable = token_cost > 0 and floor((left - input_cost) / token_cost)
       or (left >= input_cost and granted or -1)
     if affordable < granted then
       if affordable >= least then
         granted = affordable
-      elseif unreserved >= input_cost + least * token_cost then
+      elseif left + scope.spend.reserved >= input_cost + least * token_cost then
         refuse(scope, 'budget_reserved', 1000000)
       else
-        refuse(scope, which, until_budget_frees(which, scope.spend))
+        for _, name in ipairs(BUDGETS) do
+          if limits[name] and limits[name] - scope.spend[SPENT[name]] < input_cost + least * token_cost then
+            refuse(scope, name, until_budget_frees(name, scope.spend))
+          end
+        end
       end
     end
   end
@@ -282,7 +297,7 @@ end
 
 local output = tonumber(ARGV[10])
 if not output then
-  output = tonumber(values[6]) or tonumber(ARGV[11])
+  output = tonumber(match(values[6] or '', '^%d+$')) or tonumber(ARGV[11])
 end
 output = min(output, granted * tonumber(ARGV[22]))
 local reserved = budgeted and input_cost + granted * token_cost or 0

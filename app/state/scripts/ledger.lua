@@ -49,7 +49,7 @@ end
 -- Rates
 
 local function read_rates(value)
-  local at, requests, input, output = match(value or '', '^(%S+) (%S+) (%S+) (%S+)$')
+  local at, requests, input, output = match(value or '', '^(%d+) ([%d-]+) ([%d-]+) ([%d-]+)$')
   return { at = tonumber(at), requests = tonumber(requests), input = tonumber(input), output = tonumber(output) }
 end
 
@@ -169,7 +169,13 @@ local function add_usage(begins, now, model, counts, ttl_s)
   local is_new = false
   for class, count in pairs(counts) do
     if count ~= 0 then
-      is_new = call('HINCRBY', key, model .. ' ' .. class, text(count)) == count or is_new
+      local field = model .. ' ' .. class
+      local sum = redis.pcall('HINCRBY', key, field, text(count))
+      if type(sum) == 'table' then  -- what stands there cannot be read; an error here would undo nothing of the rest
+        call('HSET', key, field, text(count))
+        sum = count
+      end
+      is_new = sum == count or is_new
     end
   end
   if is_new then

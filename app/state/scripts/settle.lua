@@ -38,7 +38,7 @@ elseif ARGV[4] == '1' and ARGV[5] == '1' then
   return { request_id, 'already' }  -- it was made, so long ago that the note of it is gone
 else
   taken = ARGV[4] == '1' and requests or 0  -- lost with the lease, or never taken
-  lease = { input = 0, output = 0, reserved = 0, charged = 0, counted = '0' }
+  lease = { input = 0, output = 0, reserved = 0, charged = 0, counted = '1' }
 end
 local input, written, read, output = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local cost = tonumber(ARGV[10])
@@ -61,7 +61,7 @@ if ended then
 end
 add_usage(KEYS[8], now, model, counts, ttl.usage)
 if ARGV[12] == '1' then
-  local mean = tonumber(values[6] or '')
+  local mean = tonumber(match(values[6] or '', '^%d+$'))
   call('SET', KEYS[9], text(mean and mean + (output - mean) / 8 or output), 'EX', ttl.state)
 end
 call('SET', KEYS[1], 'S', 'EX', tonumber(ARGV[14]))
