@@ -7,9 +7,34 @@ on any lane. Lanes raise only errors of ``app/errors.py``. Source: DESIGN.md sec
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
+
+
+class CallWatch(Protocol):
+    """Is told how far a call has come, so that it is known what one that is given up has cost."""
+
+    def sending(self) -> None:
+        """It leaves for Anthropic now, after any wait for a free connection; told again for each attempt."""
+        ...
+
+    def refused(self) -> None:
+        """The attempt failed, and costs nothing."""
+        ...
+
+
+class Unwatched:
+    """Nobody wants to know."""
+
+    def sending(self) -> None:
+        """Takes no notice."""
+
+    def refused(self) -> None:
+        """Takes no notice."""
+
+
+UNWATCHED: Final = Unwatched()
 
 
 class UpstreamRequest(Struct, frozen=True, kw_only=True):
@@ -25,6 +50,7 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
         fresh: over a new connection, because one that had been kept was dead.
         credential: the client's own key instead of the gateway's, which is then not sent; printable ASCII without
             spaces; empty for the gateway's. Never logged.
+        watch: is told how far it has come, by the lane and by whoever repeats it.
     """
 
     path: str
@@ -34,6 +60,7 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     fresh: bool = False
     credential: str = ""
+    watch: CallWatch = UNWATCHED
 
     def __repr__(self) -> str:
         """Without what may not be shown: the credential, and the body, which holds a prompt."""

@@ -123,23 +123,22 @@ async def send(
     headers = {"anthropic-version": call.anthropic_version}
     if call.betas:
         headers["anthropic-beta"] = ",".join(call.betas)
+    sent = admitted.spending.sent()
     request = UpstreamRequest(
         path=MESSAGES_PATH,
         body=body,
         stream=call.upstream_stream,
         headers=headers,
         credential=admitted.credential,
+        watch=sent,
     )
-    sent = admitted.spending.sent()
     try:
         reply = await services.upstream.send(request)
     except UpstreamError as error:
         record.attempts += error.attempts
         # A call that was given up for its silence may have been worked on all the time.
-        sent.free = not isinstance(error, UpstreamTimeout) or error.phase == "connect"
-        raise
-    except GatewayError:
-        sent.free, sent.left = True, False
+        if not isinstance(error, UpstreamTimeout) or error.phase == "connect":
+            sent.refused()
         raise
     record.attempts += reply.attempts
     return reply, sent

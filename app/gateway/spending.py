@@ -89,7 +89,7 @@ class Spending:
 
     def sent(self) -> SentCall:
         """One more request is about to be sent."""
-        sent = SentCall(self._monotonic())
+        sent = SentCall(self._monotonic)
         self._sent.append(sent)
         return sent
 
@@ -144,23 +144,34 @@ MeterSource = Callable[[], OutputMeter | None]
 
 
 class SentCall:
-    """One upstream request.
+    """One upstream request, and what the lane tells of it (a ``CallWatch``).
 
     Args:
-        at: when it was sent, monotonic seconds.
+        monotonic: seconds.
 
     Attributes:
+        at: when it was sent, the last attempt that was made.
         usage: as Anthropic has told it, for a whole plain reply.
         stream: measures a streamed reply.
-        free: it costs nothing, as it was answered by an error or did not reach Anthropic.
-        left: it left the gateway; ``False`` when there was no connection for it.
+        free: it costs nothing: it was not sent yet, or answered by an error, or did not reach Anthropic.
+        left: it has left the gateway; ``False`` when there was no connection for it.
     """
 
-    __slots__ = ("at", "free", "left", "stream", "usage")
+    __slots__ = ("_monotonic", "at", "free", "left", "stream", "usage")
 
-    def __init__(self, at: float) -> None:
-        self.at = at
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self.at = 0.0
         self.usage: Usage | None = None
         self.stream: MeterSource | None = None
-        self.free = False
-        self.left = True
+        self.free = True
+        self.left = False
+
+    def sending(self) -> None:
+        """It leaves now."""
+        self.at = self._monotonic()
+        self.free, self.left = False, True
+
+    def refused(self) -> None:
+        """The attempt costs nothing."""
+        self.free = True

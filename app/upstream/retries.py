@@ -85,6 +85,7 @@ class RetryingUpstream:
             )
             if wait_s is None:
                 raise error
+            request.watch.refused()
             await self._sleep(wait_s)
             attempts += 1
 

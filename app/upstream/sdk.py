@@ -65,6 +65,7 @@ class SdkUpstream:
         if not (self._has_credential or request.credential):
             raise no_credential()
         await self._slots.take()
+        request.watch.sending()
         try:
             reply = await self._exchange(request)
         except BaseException:

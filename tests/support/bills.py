@@ -1,4 +1,4 @@
-"""What Anthropic would bill for calls of the simulator's journal, in the classes and the money of the gateway's books."""
+"""What Anthropic would bill for the calls of the simulator's journal, in classes and money of the gateway's books."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ _MODELS = load_models()
 Bill = dict[str, Counter[str]]
 
 
-def bill_of(journal: Iterable[Mapping[str, Any]], about: str) -> Bill:
+def bill_of(journal: Iterable[Mapping[str, Any]], about: str, *, outcome: str = "") -> Bill:
     """The bill of all calls about something.
 
     Args:
         journal: of the simulator.
         about: a text that stands in the prompt of these calls and of no others.
+        outcome: of calls with this outcome only.
     """
     bill: Bill = {}
     for entry in journal:
-        if entry["billed"] is not None and about in str(entry["body"]):
+        if entry["billed"] is None or (outcome and entry["outcome"] != outcome):
+            continue
+        if about in str(entry["body"]):
             usage = _usage(entry["billed"])
             model = entry["body"]["model"]
             price = _MODELS[model].price

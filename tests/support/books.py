@@ -14,6 +14,10 @@ from tests.support.redis import RedisServer
 UNIT = 60_000_000
 
 
+#: Model -> class -> tokens, requests or nano-dollars.
+Use = dict[str, Counter[str]]
+
+
 class Rates(Struct, frozen=True):
     """Token buckets: balances in units as of ``at_us``; ``None`` without a limit."""
 
@@ -68,9 +72,9 @@ class Books:
         names = cast("list[bytes]", self._server.ask("KEYS", keys.lease(tag, "*")))
         return [cast("bytes", self._server.ask("GET", name)).decode() for name in names]
 
-    def usage(self, tag: str, key_id: str) -> dict[str, Counter[str]]:
-        """What a key has used on all days together: model -> class -> tokens, requests or nano-dollars."""
-        models: dict[str, Counter[str]] = {}
+    def usage(self, tag: str, key_id: str) -> Use:
+        """What a key has used on all days together."""
+        models: Use = {}
         for name in cast("list[bytes]", self._server.ask("KEYS", keys.usage(tag, key_id) + "*")):
             fields = cast("list[bytes]", self._server.ask("HGETALL", name))
             for field, value in zip(fields[::2], fields[1::2], strict=True):

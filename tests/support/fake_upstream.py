@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from app.domain.upstream import UpstreamReply, UpstreamRequest
-from app.errors import GatewayError
+from app.errors import CapacityError, GatewayError
 
 
 class FakeReply:
@@ -53,6 +53,8 @@ class FakeUpstream:
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
         self.requests.append(request)
         reply = self.replies.pop(0)
+        if not isinstance(reply, CapacityError):
+            request.watch.sending()
         if reply is ...:
             try:
                 await asyncio.get_running_loop().create_future()

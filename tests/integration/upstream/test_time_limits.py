@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from app.domain.upstream import UpstreamRequest
 from app.errors import Overloaded, UpstreamTimeout, UpstreamUnreachable
@@ -186,6 +187,28 @@ async def test_a_call_beyond_the_bound_waits_and_is_then_refused(open_lane):
         await asyncio.gather(*running, return_exceptions=True)
     assert raised.value.retry_after_s == 1.0
     assert len(upstream.peers) == 2
+
+
+async def test_a_call_counts_as_sent_when_it_has_a_connection(open_lane):
+    class Watch:
+        sent = 0
+
+        def sending(self) -> None:
+            self.sent += 1
+
+        def refused(self) -> None:
+            raise AssertionError("a lane sends once and judges nothing")
+
+    async with raw_upstream(keep_answering) as upstream:
+        lane, watch = open_lane(upstream.base_url, max_connections=1, pool_wait_s=0.1), Watch()
+        first = await lane.send(replace(CALL, watch=watch))
+        assert watch.sent == 1
+        with pytest.raises(Overloaded):
+            await lane.send(replace(CALL, watch=watch))
+        assert watch.sent == 1
+        await first.read()
+        await (await lane.send(replace(CALL, watch=watch))).read()
+        assert watch.sent == 2
 
 
 async def test_a_call_beyond_the_bound_goes_when_another_ends(open_lane):

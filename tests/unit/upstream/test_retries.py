@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
 from app.domain.upstream import UpstreamRequest
 from app.errors import BadUpstreamReply, Overloaded, UpstreamError, UpstreamStatus, UpstreamTimeout, UpstreamUnreachable
@@ -257,3 +258,35 @@ async def test_the_jitter_comes_from_outside():
     upstream = RetryingUpstream(Lane(Reply(500), Reply(200)), random=lambda: 1.0, sleep=sleep)
     await upstream.send(CALL)
     assert sleep.slept == [0.5]
+
+
+class Watch:
+    """Notes what is told of a call."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def sending(self) -> None:
+        self.told.append("sending")
+
+    def refused(self) -> None:
+        self.told.append("refused")
+
+
+async def test_whoever_watches_a_call_is_told_of_an_attempt_that_failed_before_the_wait_for_the_next():
+    watch = Watch()
+    lane = Lane(Reply(529), Reply(200))
+
+    async def sleep(_: float) -> None:
+        watch.told.append("asleep")
+
+    await RetryingUpstream(lane, 1, random=lambda: 0.0, sleep=sleep).send(replace(CALL, watch=watch))
+    assert watch.told == ["refused", "asleep"]
+
+
+async def test_whoever_watches_a_call_judges_its_last_error_himself():
+    watch = Watch()
+    upstream, _, _ = retrying(Reply(400))
+    with pytest.raises(UpstreamStatus):
+        await upstream.send(replace(CALL, watch=watch))
+    assert watch.told == []
