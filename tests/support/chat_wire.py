@@ -103,14 +103,17 @@ class Wire:
     async def reply(self) -> Reply:
         """A whole reply, framed either way."""
         status, headers = await self.head()
+        return Reply(status, headers, await self.rest(headers))
+
+    async def rest(self, headers: dict[str, str]) -> bytes:
+        """The body of a reply whose headers have come, framed either way."""
         if headers.get("transfer-encoding") == "chunked":
             parts = []
             while part := await self.chunk():
                 parts.append(part)
-            return Reply(status, headers, b"".join(parts))
+            return b"".join(parts)
         async with asyncio.timeout(PATIENCE_S):
-            body = await self.reader.readexactly(int(headers.get("content-length", "0")))
-        return Reply(status, headers, body)
+            return await self.reader.readexactly(int(headers.get("content-length", "0")))
 
     async def ended(self, within_s: float = PATIENCE_S) -> bytes:
         """What still comes until the gateway closes the connection."""

@@ -7,9 +7,11 @@ and take effect at once, on open connections too:
 - ``cut_after_bytes``: a connection is reset once the server has sent this many bytes over it;
 - ``freeze()`` / ``thaw()``: nothing is handed on, and nothing is lost;
 - ``black_hole``: bytes vanish; connections are accepted and stay open;
+- ``deaf``: what the server sends vanishes, what it is sent arrives;
 - ``dead_links``: the same for single connections, by the order in which they were accepted, from 1;
 - ``refuse()`` / ``accept()``: new connections are refused;
-- ``reset_all()``: every open connection is reset now.
+- ``reset_all()``: every open connection is reset now; ``reset(number)``: a single one, of ``open_links``;
+- ``lead_to(target)``: new connections lead elsewhere, and the open ones are reset, as in a failover.
 """
 
 from __future__ import annotations
@@ -40,11 +42,12 @@ class FaultProxy:
         self._open = asyncio.Event()
         self._open.set()
         self._links: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._writers: dict[int, asyncio.StreamWriter] = {}
         self.port = 0
         self.delay_s = 0.0
         self.cut_after_bytes: int | None = None
         self.black_hole = False
+        self.deaf = False
         self.dead_links: set[int] = set()
         #: Connections accepted so far.
         self.accepted = 0
@@ -69,8 +72,22 @@ class FaultProxy:
 
     def reset_all(self) -> None:
         """Resets every open connection."""
-        for writer in tuple(self._writers):
-            _reset(writer)
+        for number in self.open_links:
+            self.reset(number)
+
+    @property
+    def open_links(self) -> list[int]:
+        """The open connections, by the order in which they were accepted."""
+        return sorted(self._writers)
+
+    def reset(self, number: int) -> None:
+        """Resets one open connection."""
+        _reset(self._writers[number])
+
+    def lead_to(self, target: Target) -> None:
+        """Lets new connections lead elsewhere, and resets the open ones."""
+        self._target = target
+        self.reset_all()
 
     async def close(self) -> None:
         """Ends the proxy."""
@@ -83,15 +100,15 @@ class FaultProxy:
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self.accepted += 1
+        self.accepted = number = self.accepted + 1
         self._links.add(task)
-        self._writers.add(writer)
+        self._writers[number] = writer
         try:
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await self._forward(self.accepted, reader, writer)
+                await self._forward(number, reader, writer)
         finally:
             writer.transport.abort()
-            self._writers.discard(writer)
+            del self._writers[number]
             self._links.discard(task)
 
     async def _forward(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -133,7 +150,7 @@ class FaultProxy:
                     return
                 await asyncio.sleep(max(0.0, due_at - loop.time()))
                 await self._open.wait()
-                if self.black_hole or number in self.dead_links:
+                if self.black_hole or number in self.dead_links or (self.deaf and downstream is not None):
                     continue
                 if downstream is not None and self.cut_after_bytes is not None:
                     room = self.cut_after_bytes - sent_bytes

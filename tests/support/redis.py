@@ -72,19 +72,23 @@ class RedisServer:
             return False
         return True
 
-    def ask(self, *words: str | bytes | int) -> object:
+    def ask(self, *words: str | bytes | int, password: str = "") -> object:
         """One command over a connection of its own, blocking; an error reply is a value."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(5)
             connection.connect(str(self.socket_file))
-            connection.sendall(hiredis.pack_command(words))
-            reader = hiredis.Reader()
-            while (reply := reader.gets()) is False:
+            log_in = [("AUTH", password)] if password else []
+            connection.sendall(b"".join(hiredis.pack_command(command) for command in (*log_in, words)))
+            reader, replies = hiredis.Reader(), []
+            while len(replies) <= len(log_in):
+                if (reply := reader.gets()) is not False:
+                    replies.append(reply)
+                    continue
                 data = connection.recv(65536)
                 if not data:
                     raise ConnectionResetError
                 reader.feed(data)
-            return reply
+            return replies[-1]
 
     def kill(self) -> None:
         """``kill -9``."""
