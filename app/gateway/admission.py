@@ -20,7 +20,15 @@ from app.domain.auth import ApiKey, Caller, Scope, allows_model
 from app.domain.limits import NANO_PER_USD, NO_LIMITS, Demand, Hold, Limits, OutagePolicy, Refusal
 from app.domain.local_limits import UNBOUNDED, LocalBook
 from app.domain.local_limits import Refusal as LocalRefusal
-from app.errors import InvalidRequest, PermissionDenied, RateLimited, StateError, StateUnavailable, Unauthenticated
+from app.errors import (
+    GatewayError,
+    InvalidRequest,
+    PermissionDenied,
+    RateLimited,
+    StateError,
+    StateUnavailable,
+    Unauthenticated,
+)
 from app.gateway.ledger import Ledger, Permit
 from app.state import limits
 from app.state.connection import StateConnection
@@ -174,7 +182,13 @@ class Admission:
         except StateError as error:
             self.alone_at = self._monotonic()
             self._tell(error)
-            return self._admit_alone(caller, demand, scope, permit_id, error, asked=asked and not ran_nothing(error))
+            asked = asked and not ran_nothing(error)
+            try:
+                return self._admit_alone(caller, demand, scope, permit_id, error, asked=asked)
+            except GatewayError:
+                if asked:
+                    self._ledger.give_back(permit_id, account, demand.model)
+                raise
         key = verdict.key or known
         if key is not None and verdict.key_fault is None:
             self._memory.remember(caller.tag, key, asked_at=asked_at)
@@ -228,8 +242,6 @@ class Admission:
             check_rights(key.scopes, key.models, demand, scope)
             own, policy, tenant = key.limits, key.outage, key.tenant
         if (policy or self._settings.outage) == "fail_closed":
-            if asked:
-                self._ledger.give_back(permit_id, Account(caller.tag, caller.key_id), demand.model)
             raise StateUnavailable(
                 "The limits of this key cannot be checked now, and its policy is to refuse then; please try again.",
                 retry_after_s=error.retry_after_s or 1,
@@ -251,8 +263,6 @@ class Admission:
             worst_nano=None if worst is None else worst + demand.max_tokens * demand.output_nano_per_token,
         )
         if isinstance(held, LocalRefusal):
-            if asked:
-                self._ledger.give_back(permit_id, Account(caller.tag, caller.key_id), demand.model)
             if held.limit == UNBOUNDED:
                 raise unbounded(demand)
             refusal = Refusal(
