@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 import secrets
 import socket
@@ -46,6 +47,11 @@ from app.upstream.deferred import DeferredUpstream
 
 if TYPE_CHECKING:
     from litestar import Litestar
+
+log = logging.getLogger(__name__)
+
+#: Pause before a task that has failed begins anew.
+RESTART_AFTER_S = 1.0
 
 
 def create_app(
@@ -147,7 +153,7 @@ async def _running(
     _: Litestar,
 ) -> AsyncIterator[None]:
     """What runs beside the requests, from the start of the worker to its end; Redis closes last."""
-    background = [asyncio.ensure_future(run()) for run in beside]
+    background = [asyncio.create_task(_kept_going(run)) for run in beside]
     if isinstance(services.upstream, DeferredUpstream):
         opening = asyncio.create_task(services.upstream.start())
         background.append(opening)
@@ -165,6 +171,18 @@ async def _running(
         await services.gate.close()
         await services.ledger.close()
         await services.state.close()
+
+
+async def _kept_going(run: Callable[[], Awaitable[None]]) -> None:
+    """What runs beside the requests must not end by a bug of its own: leases would run out, and nobody would see why."""
+    while True:
+        try:
+            await run()
+        except Exception:  # the task's outermost edge
+            log.exception("What runs beside the requests has failed, and begins anew.")
+            await asyncio.sleep(RESTART_AFTER_S)
+        else:
+            return
 
 
 def lease_ids() -> Callable[[], str]:
