@@ -201,6 +201,8 @@ def running_replicas(
             "CLAUDE_WRAPPER_UPSTREAM_MAX_CONNECTIONS": "512",
             # The tests share the machine: none of them is about what happens when Redis is late.
             "CLAUDE_WRAPPER_REDIS_TIMEOUT_S": "2",
+            # They all come from one address, and ask with keys that are good no more.
+            "CLAUDE_WRAPPER_GUESSES_PER_MINUTE": "100000",
             "ANTHROPIC_BASE_URL": simulator.base_url,
             "ANTHROPIC_API_KEY": "sk-ant-test-0123456789abcdef",
             **(env or {}),
