@@ -38,21 +38,6 @@ class WorstCase(Struct, frozen=True):
     input_nano: int
     output_nano_per_token: int
 
-    def cost_nano(self, max_tokens: int) -> int:
-        """The most that it costs with this bound on its answers."""
-        return self.input_nano + self.output_nano_per_token * max_tokens
-
-    def max_tokens_within(self, nano: int, max_tokens: int) -> int:
-        """The largest bound on its answers, up to ``max_tokens``, that keeps it within ``nano``.
-
-        Returns:
-            A negative number where the prompt alone is too dear.
-        """
-        left = nano - self.input_nano
-        if left < 0:
-            return -1
-        return min(max_tokens, left // self.output_nano_per_token) if self.output_nano_per_token else max_tokens
-
 
 def cost_nano(price: Price, usage: Usage, *, inference_geo: str = "", fast: bool = False) -> int | None:
     """The cost of one upstream message, in nano-dollars.

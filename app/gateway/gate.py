@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 
 from app.config import Config, SettingError
-from app.domain.auth import ANONYMOUS, SCOPES, ApiKey, Caller, read_key, tenant_tag
+from app.domain.auth import ANONYMOUS, SCOPES, ApiKey, Caller, Source, read_key, tenant_tag
 from app.domain.claims import TokenVerifier, looks_like_token
 from app.domain.client_address import TrustedProxies, client_address, throttle_group, trusted_networks
 from app.domain.key_file import KeyFile
@@ -173,13 +173,13 @@ class Gate:
         try:
             key = await api_keys.look_up(self._state, caller.tag, caller.key_id)
         except StateError:
-            return _known(caller, self._admission.remembered(caller))
+            return _owner("stored", caller.tag, self._admission.remembered(caller))
         if key is None:
             raise key_error("unknown_key")
         self._memory.remember(caller.tag, key, asked_at=asked_at)
         if not is_good(key, caller.secret_hash, self._now()):
             raise key_error(self._fault(key, caller))
-        return _known(caller, key)
+        return _owner("stored", caller.tag, key)
 
     def wrong(self, presented: Presented) -> None:
         """A presented key turned out to be wrong: counts it, beside the requests."""
@@ -218,17 +218,7 @@ class Gate:
     def _of_file(self, key: ApiKey) -> Caller:
         if key.expires_at is not None and self._now() >= key.expires_at:
             raise key_error("expired")
-        return Caller(
-            source="file",
-            tenant=key.tenant,
-            tag=tenant_tag(key.tenant),
-            key_id=key.id,
-            authenticated=True,
-            scopes=key.scopes,
-            models=key.models,
-            limits=key.limits,
-            outage=key.outage,
-        )
+        return _owner("file", tenant_tag(key.tenant), key)
 
     def _slow_down(self, presented: Presented) -> None:
         wait_s = self._guesses.blocked_for(presented.group(), self._monotonic())
@@ -265,11 +255,12 @@ def _own_key(key: bytes, digest: bytes) -> Caller:
     )
 
 
-def _known(caller: Caller, key: ApiKey) -> Caller:
+def _owner(source: Source, tag: str, key: ApiKey) -> Caller:
+    """Who calls with a key that is good."""
     return Caller(
-        source="stored",
+        source=source,
         tenant=key.tenant,
-        tag=caller.tag,
+        tag=tag,
         key_id=key.id,
         authenticated=True,
         scopes=key.scopes,

@@ -99,6 +99,19 @@ def live(tag: str, scope: str) -> str:
     return f"cw:{{{tag}}}:live:v1:{scope}"
 
 
+def account(tag: str, key_id: str) -> tuple[str, ...]:
+    """What the limiter's scripts keep of a key and its tenant: rates, spend and live leases of both, and its usage."""
+    return (
+        rates(tag, key_id),
+        rates(tag, TENANT),
+        spend(tag, key_id),
+        spend(tag, TENANT),
+        live(tag, key_id),
+        live(tag, TENANT),
+        usage(tag, key_id),
+    )
+
+
 def lease(tag: str, request_id: str) -> str:
     """The lease of a request, for ``STATE_TTL_S``; for ``SETTLED_TTL_S`` once it is settled."""
     return f"cw:{{{tag}}}:lease:v1:{request_id}"

@@ -208,17 +208,7 @@ def settle(
 
 
 def _keys(tag: str, key_id: str, request_id: str, model: str) -> tuple[str, ...]:
-    return (
-        keys.lease(tag, request_id),
-        keys.rates(tag, key_id),
-        keys.rates(tag, keys.TENANT),
-        keys.spend(tag, key_id),
-        keys.spend(tag, keys.TENANT),
-        keys.live(tag, key_id),
-        keys.live(tag, keys.TENANT),
-        keys.usage(tag, key_id),
-        keys.mean(tag, _word(model)),
-    )
+    return (keys.lease(tag, request_id), *keys.account(tag, key_id), keys.mean(tag, _word(model)))
 
 
 def _word(model: str) -> str:

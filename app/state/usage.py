@@ -58,17 +58,7 @@ async def read_account(
     tag, key_id = account.tag, account.key_id
     _, of_key, of_tenant, document, today, used = await state.run_script(
         READ_ACCOUNT,
-        (
-            keys.lease(tag, ""),
-            keys.rates(tag, key_id),
-            keys.rates(tag, keys.TENANT),
-            keys.spend(tag, key_id),
-            keys.spend(tag, keys.TENANT),
-            keys.live(tag, key_id),
-            keys.live(tag, keys.TENANT),
-            keys.usage(tag, key_id),
-            keys.api_key(tag, key_id),
-        ),
+        (keys.lease(tag, ""), *keys.account(tag, key_id), keys.api_key(tag, key_id)),
         (
             call_id.encode(),
             key_id,
