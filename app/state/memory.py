@@ -53,13 +53,16 @@ class MemoryConnection:
             raise unavailable("the connection is closed")
         task = asyncio.current_task()
         cancelled_before = task.cancelling() if task is not None else 0
+        refused: StateError | None = None
         try:
             reply = await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
         except redis.exceptions.RedisError as exc:
             code = _CODE_OF_CLASS.get(type(exc))
-            raise error_from_reply(f"{code} " if code else str(exc)) from None
+            refused = error_from_reply(f"{code} " if code else str(exc))
         if task is not None and task.cancelling() > cancelled_before:
             raise asyncio.CancelledError  # NOTE: fakeredis 2.40 swallows it, and its caller would run on for ever
+        if refused is not None:
+            raise refused
         return reply
 
     async def run_script(

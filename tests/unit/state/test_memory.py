@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from app.state.memory import MemoryConnection
+from app.state.scripts import script_from_text
 
 
 @pytest.mark.parametrize("turns", range(9))
@@ -18,4 +19,21 @@ async def test_call_that_is_cancelled_ends_so_at_any_moment(turns: int) -> None:
     assert call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
+    await store.close()
+
+
+SCRIPT = script_from_text("answer", b"return 1")
+
+
+@pytest.mark.parametrize("turns", range(18))
+async def test_a_script_that_is_cancelled_ends_so_at_any_moment(turns: int) -> None:
+    store = MemoryConnection()
+    call = asyncio.create_task(store.run_script(SCRIPT, ()))  # its text has to be sent as well
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if call.cancel():
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    else:
+        assert call.result() == 1
     await store.close()
