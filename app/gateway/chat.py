@@ -90,7 +90,9 @@ async def admit(services: Services, request: ChatRequest, record: RequestRecord,
         record.degraded = True
         raise
     call = granted(call, permit.max_tokens)
-    spending = Spending(call, services.ratios, services.pace, monotonic=services.monotonic, is_ours=is_ours)
+    spending = Spending(
+        call, services.ratios, services.pace, services.prompts, monotonic=services.monotonic, is_ours=is_ours
+    )
     permit.progress = spending.use
     record.tenant, record.key_id = permit.tenant, permit.account.key_id
     record.degraded, record.client_credential = permit.degraded, bool(caller.credential)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from app.config import Config
 from app.domain.key_file import KeyFile
+from app.domain.learned_prompts import LearnedPrompts
 from app.domain.models import ModelTable
 from app.domain.output_meter import LearnedRatios
 from app.domain.pace import LearnedPace
@@ -39,6 +40,7 @@ class Services:
     Attributes:
         ratios: how many tokens there are in what a stream shows, as learned.
         pace: how fast plain answers come, as learned.
+        prompts: what prompts turned out to be, as learned.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Services:
         "now",
         "pace",
         "process",
+        "prompts",
         "ratios",
         "state",
         "translation",
@@ -88,6 +91,7 @@ class Services:
         self.monotonic = monotonic
         self.ratios = LearnedRatios()
         self.pace = LearnedPace()
+        self.prompts = LearnedPrompts()
 
     def take_up_keys(self, key_file: KeyFile) -> None:
         """The keys file was read, at the start or because it changed; a key that it lacks is good no more."""

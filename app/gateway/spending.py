@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from app.domain.calls import MessagesCall, Report, Usage
+from app.domain.learned_prompts import LearnedPrompts
 from app.domain.limits import Demand, Use
 from app.domain.output_meter import LearnedRatios, MessageUsage, OutputMeter
 from app.domain.pace import LearnedPace
@@ -67,6 +68,7 @@ class Spending:
         call: what is asked for; replaced when it turns out that another has to be made.
         ratios: how many tokens there are in what a stream shows.
         pace: how fast plain answers come.
+        prompts: what prompts turned out to be.
         monotonic: seconds.
         is_ours: the gateway pays.
     """
@@ -76,6 +78,7 @@ class Spending:
         call: MessagesCall,
         ratios: LearnedRatios,
         pace: LearnedPace,
+        prompts: LearnedPrompts,
         *,
         monotonic: Callable[[], float],
         is_ours: bool = True,
@@ -84,6 +87,7 @@ class Spending:
         self._is_ours = is_ours
         self._ratios = ratios
         self._pace = pace
+        self._prompts = prompts
         self._monotonic = monotonic
         self._sent: list[SentCall] = []
 
@@ -124,19 +128,26 @@ class Spending:
         output_tokens = 0
         if not call.upstream_stream:
             output_tokens = self._pace.tokens_after(call.model, self._monotonic() - sent.at, at_most=call.max_tokens)
-        expected = Usage(input_tokens=call.size.expected_tokens, output_tokens=output_tokens)
-        return MessageUsage(usage=expected, estimated=True)
+        expected = self._prompts.expected(call.model, call.size)
+        return MessageUsage(usage=replace(expected, output_tokens=output_tokens), estimated=True)
 
     def answered(self, sent: SentCall, usage: Usage) -> None:
         """A plain reply has come whole, and this is what it tells."""
         sent.usage = usage
         self._pace.learn(self.call.model, usage.output_tokens, self._monotonic() - sent.at)
+        self._learn_prompt(usage)
 
     def streamed(self) -> None:
         """Every stream has come whole: what they showed tells about those that will not."""
         for sent in self._sent:
             if sent.stream is not None and (meter := sent.stream()) is not None:
                 self._ratios.learn(self.call.model, meter)
+                self._learn_prompt(meter.usage)
+
+    def _learn_prompt(self, usage: Usage) -> None:
+        """A prompt that Claude's searches have added to is not the one whose size is known."""
+        if not self.call.plan.server_tools:
+            self._prompts.learn(self.call.model, self.call.size, usage)
 
 
 #: Measures the message of a stream; ``None`` while it has not begun.

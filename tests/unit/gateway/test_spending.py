@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.domain.calls import MessagesCall, Usage
+from app.domain.calls import MessagesCall, ReplyPlan, Usage
+from app.domain.learned_prompts import LearnedPrompts
 from app.domain.limits import Use
 from app.domain.models import Price, Rates
 from app.domain.output_meter import LearnedRatios, OutputMeter
@@ -78,7 +79,7 @@ def test_a_client_that_brings_its_own_key_costs_nothing_here() -> None:
     demand = demand_of(call(unbounded="because"), (), is_ours=False)
     assert (demand.input_nano, demand.worst_input_nano, demand.output_nano_per_token) == (0, 0, 0)
     assert (demand.unbounded, demand.input_tokens) == ("", 10)
-    spending = Spending(call(), LearnedRatios(), LearnedPace(), monotonic=float, is_ours=False)
+    spending = Spending(call(), LearnedRatios(), LearnedPace(), LearnedPrompts(), monotonic=float, is_ours=False)
     sent = spending.sent()
     sent.sending()
     spending.answered(sent, Usage(input_tokens=20, output_tokens=30))
@@ -109,11 +110,11 @@ class Setup:
 
     def __init__(self, asked: MessagesCall | None = None) -> None:
         self.now_s = 1_000.0
-        self.ratios, self.pace = LearnedRatios(), LearnedPace()
+        self.ratios, self.pace, self.prompts = LearnedRatios(), LearnedPace(), LearnedPrompts()
         self.spending = self.of(asked or call())
 
     def of(self, asked: MessagesCall) -> Spending:
-        return Spending(asked, self.ratios, self.pace, monotonic=lambda: self.now_s)
+        return Spending(asked, self.ratios, self.pace, self.prompts, monotonic=lambda: self.now_s)
 
     def sent(self) -> SentCall:
         """A call that has left."""
@@ -193,6 +194,26 @@ def test_the_estimate_goes_by_the_pace_of_earlier_answers() -> None:
     setup.sent()
     setup.now_s += 17.0
     assert setup.spending.use().output_tokens == 150
+
+
+def test_the_estimate_of_a_prompt_goes_by_earlier_ones_the_prompt_cache_included() -> None:
+    cached = PromptSize(expected_tokens=1_000, most_tokens=5_000, cache_lifetime="5m")
+    setup = Setup(call(size=cached))
+    for _ in range(100):
+        setup.spending = setup.of(setup.spending.call)
+        setup.answered(Usage(input_tokens=100, cache_read_input_tokens=1_200))
+    setup.spending = setup.of(setup.spending.call)
+    setup.sent()
+    use = setup.spending.use()
+    assert use.cache_read_tokens == pytest.approx(1_200, rel=0.01)
+    assert use.input_tokens == pytest.approx(100, rel=0.05)
+    assert use.estimated
+
+
+def test_a_prompt_that_searches_have_added_to_teaches_nothing() -> None:
+    setup = Setup(call(plan=ReplyPlan(server_tools=True)))
+    setup.answered(Usage(input_tokens=5_000))
+    assert setup.prompts.expected(MODEL, PromptSize(expected_tokens=10)) == Usage(input_tokens=10)
 
 
 def test_every_answer_of_several_counts_and_one_estimate_marks_the_sum() -> None:
