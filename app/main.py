@@ -174,7 +174,7 @@ async def _running(
 
 
 async def _kept_going(run: Callable[[], Awaitable[None]]) -> None:
-    """What runs beside the requests must not end by a bug of its own: leases would run out, and nobody would see why."""
+    """What runs beside the requests must not end by a bug: leases would run out, and nobody would see why."""
     while True:
         try:
             await run()
