@@ -189,3 +189,20 @@ def test_what_cannot_be_read_counts_as_absent(url: str, where: str, damage: byte
         assert outcomes[0] == outcomes[1]
 
     on_an_empty_store(url, body)
+
+
+@pytest.mark.parametrize("word", [b"nan", b"inf", b"-inf", b"-5", b"1.5", b"0", b"many"])
+def test_a_rate_that_is_none_falls_back_to_the_default(url: str, word: bytes) -> None:
+    async def body(state: StateConnection) -> None:
+        verdicts = []
+        for stored in (word, b"-"):
+            limiter = Limiter(ClockedState(state), own=BOUNDS)
+            await state.call("FLUSHALL")
+            await limiter.stored_key(KEY_ID)
+            await state.call("HSET", keys.api_key(TAG, KEY_ID), "limits", b" ".join([stored] * 4 + [b"700"] * 3))
+            verdicts.append(await limiter.admit("r1", caller=CALLER))
+        assert verdicts[0] == verdicts[1]
+        assert verdicts[0].requests is not None
+        assert (verdicts[0].requests.limit, verdicts[0].budget_left) == (1000, (580, None))
+
+    on_an_empty_store(url, body)
