@@ -178,6 +178,8 @@ class FaultProxy:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     """Ends a connection with RST instead of FIN, after what was written before."""
+    if writer.transport.is_closing():
+        return
     raw: socket.socket | None = writer.get_extra_info("socket")
     if raw is not None and raw.family != socket.AF_UNIX:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
