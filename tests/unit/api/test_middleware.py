@@ -11,14 +11,22 @@ from typing import Any
 
 import pytest
 
-from app.api.middleware import LONGEST_PATH, GatewayApp
+from app.api.middleware import LONGEST_PATH, REFUSALS_TOLD_EVERY_S, GatewayApp
 from app.api.request_ids import RequestIds
 from app.config import Config
-from app.errors import ClientDisconnected, InvalidRequest, UpstreamStatus, UpstreamUnreachable
+from app.domain.auth import key_text
+from app.errors import (
+    ClientDisconnected,
+    InvalidRequest,
+    StateUnavailable,
+    Unauthenticated,
+    UpstreamStatus,
+    UpstreamUnreachable,
+)
 from app.observability.log import JsonFormatter
 from app.observability.record import RequestRecord
 from tests.support.asgi import Reply, call, http_scope
-from tests.support.services import make_services
+from tests.support.services import StateAway, make_services
 
 CANARY = "CANARY-7f3a9c"
 KEY = "gateway-key-for-tests"
@@ -413,6 +421,100 @@ async def test_an_unprotected_gateway_takes_any_key() -> None:
     inner = Inner()
     assert (await call(wrap(inner), "GET", "/v1/models", headers={"authorization": "Bearer x"})).status == 200
     assert inner.scopes[0]["state"]["caller"].tenant == "anonymous"
+
+
+async def test_who_calls_is_noted_for_the_log(log: io.StringIO) -> None:
+    await call(wrap(Inner(), api_key=KEY, verbose=True), "GET", "/x", headers={"x-api-key": KEY})
+    (line,) = lines(log)
+    assert (line["tenant"], line["key_id"]) == ("default", "static")
+
+
+STORED = key_text("acme", "k7Qm2ZpXv9Rt", "4fJc8LwYb1NsG6hTq0DkPe3VuXa5MiRz")
+
+
+async def test_on_the_hot_route_a_stored_key_is_left_to_the_admission() -> None:
+    inner, state = Inner(), StateAway()
+    app = GatewayApp(inner, make_services(state=state))
+    await call(app, "POST", "/v1/chat/completions", headers={"x-api-key": STORED})
+    assert not inner.scopes[0]["state"]["caller"].verified
+    assert state.asked == 0
+
+
+async def test_on_any_other_route_a_stored_key_is_verified_first() -> None:
+    inner = Inner()
+    reply = await call(GatewayApp(inner, make_services()), "GET", "/v1/models", headers={"x-api-key": STORED})
+    assert (reply.status, reply.error["code"], inner.scopes) == (401, "invalid_api_key", [])
+
+
+class Guessing:
+    """A gateway that lets an address try two wrong keys."""
+
+    def __init__(self, inner: Any) -> None:
+        self.services = make_services(config=Config(api_key=KEY, guesses_per_minute=2))
+        self.app = GatewayApp(inner, self.services)
+
+    async def ask(self, key: str | None, times: int = 1) -> Reply:
+        for _ in range(times):
+            headers = {} if key is None else {"authorization": f"Bearer {key}"}
+            reply = await call(self.app, "POST", "/v1/chat/completions", headers=headers)
+            await self.services.gate.close()  # wrong keys are counted beside the requests
+        return reply
+
+
+async def test_wrong_keys_are_counted_and_then_slowed() -> None:
+    guessing = Guessing(Inner())
+    assert (await guessing.ask("wrong", times=3)).status == 401
+    reply = await guessing.ask("another")
+    assert (reply.status, reply.error["code"]) == (429, "rate_limit_exceeded")
+    assert 0 < int(reply.headers["retry-after"]) <= 60
+    assert (await guessing.ask(KEY)).status == 200
+
+
+async def test_a_key_that_the_route_finds_wrong_is_counted_as_well() -> None:
+    guessing = Guessing(raising(Unauthenticated("Incorrect API key provided: this gateway does not know it.")))
+    assert (await guessing.ask(STORED, times=3)).status == 401
+    assert (await guessing.ask(STORED)).status == 429
+
+
+async def test_a_request_without_a_key_is_no_guess() -> None:
+    guessing = Guessing(Inner())
+    assert (await guessing.ask(None, times=5)).status == 401
+    assert (await guessing.ask("wrong")).status == 401
+
+
+# Without the store
+
+
+async def test_while_the_store_is_away_every_reply_says_so() -> None:
+    app = GatewayApp(Inner(), make_services(state=StateAway()))
+    assert (await call(app, "GET", "/x")).headers["x-claude-wrapper-degraded"] == "state"
+    assert "x-claude-wrapper-degraded" not in (await call(wrap(Inner()), "GET", "/x")).headers
+
+
+async def test_a_request_that_the_store_did_not_answer_says_so() -> None:
+    async def degraded(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"]["record"].degraded = True
+        await Inner()(scope, receive, send)
+
+    assert (await call(wrap(degraded), "GET", "/x")).headers["x-claude-wrapper-degraded"] == "state"
+
+
+async def test_an_error_of_the_store_says_so_and_when_to_come_back() -> None:
+    reply = await call(wrap(raising(StateUnavailable("The state store is not available."))), "GET", "/x")
+    assert (reply.status, reply.error["code"]) == (503, "state_unavailable")
+    assert (reply.headers["x-claude-wrapper-degraded"], reply.headers["retry-after"]) == ("state", "1")
+
+
+async def test_what_is_refused_for_want_of_the_store_does_not_fill_the_log(log: io.StringIO) -> None:
+    now = [100.0]
+    inner = raising(StateUnavailable("The state store is not available."))
+    app = GatewayApp(inner, make_services(), clock=lambda: now[0])
+    for _ in range(3):
+        await call(app, "GET", "/x")
+    assert [line["error_code"] for line in lines(log)] == ["state_unavailable"]
+    now[0] += REFUSALS_TOLD_EVERY_S
+    await call(app, "GET", "/x")
+    assert len(lines(log)) == 2
 
 
 # Browsers
