@@ -200,7 +200,7 @@ class Admission:
         if verdict.key_fault is not None:
             if key is not None and verdict.key_fault in _NOT_GOOD:
                 self._memory.forget(caller.tag, caller.key_id)  # the push of it was lost
-            raise _key_error(verdict, demand, scope)
+            raise _refused_key(verdict.key_fault, demand, scope)
         if self._is_alone and not self._ledger.behind:
             self._is_alone = False
             self._local.forget()  # the store knows of everything now
@@ -334,16 +334,14 @@ def key_error(fault: limits.KeyFault) -> Unauthenticated:
             return Unauthenticated("Incorrect API key provided: this gateway does not know it.")
 
 
-def _key_error(verdict: Verdict, demand: Demand, scope: Scope) -> Unauthenticated | PermissionDenied:
-    match verdict.key_fault:
+def _refused_key(fault: limits.KeyFault, demand: Demand, scope: Scope) -> Unauthenticated | PermissionDenied:
+    match fault:
         case "scope":
             return scope_missing(scope)
         case "model":
             return _model_denied(demand)
-        case "unknown_key" | "revoked" | "expired" as fault:
+        case _:
             return key_error(fault)
-        case None:
-            raise AssertionError("a verdict without a fault of the key")
 
 
 def unbounded(demand: Demand) -> InvalidRequest:

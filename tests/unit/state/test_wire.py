@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import StateError, StateUnavailable
+from app.state.scripts import script_from_text
 from app.state.wire import Batch, Pending, Wire, pack
 
 
@@ -144,6 +145,51 @@ async def test_late_replies_alone_prove_no_answer() -> None:
     setup.call("GET", "a").cancel()
     setup.wire.data_received(b"+A\r\n")
     assert setup.owner.answered_times == 0
+
+
+ADMIT = script_from_text("admit", b"return { ARGV[1] }", echoes=True)
+
+
+def script_call(setup: Setup, id_: bytes) -> asyncio.Future[Any]:
+    """A script that echoes the id of its call."""
+    future: asyncio.Future[Any] = setup.loop.create_future()
+    setup.wire.pending.append((future, 0.0, (ADMIT, (), (id_,)), None, 0, False))
+    return future
+
+
+async def test_a_reply_with_the_id_of_its_call_is_handed_out() -> None:
+    setup = Setup()
+    call = script_call(setup, b"r1")
+    setup.wire.data_received(b"*2\r\n$2\r\nr1\r\n$8\r\nadmitted\r\n")
+    assert call.result() == [b"r1", b"admitted"]
+
+
+@pytest.mark.parametrize(
+    "reply", [b"*2\r\n$2\r\nr2\r\n$8\r\nadmitted\r\n", b"*0\r\n", b"$2\r\nr1\r\n", b"$-1\r\n", b":1\r\n"]
+)
+async def test_a_reply_with_another_id_reaches_nobody(reply: bytes) -> None:
+    setup = Setup()
+    calls = [script_call(setup, b"r1"), setup.call("GET", "a"), script_call(setup, b"r2")]
+    setup.wire.data_received(reply + b"+A\r\n")
+    assert all(isinstance(call.exception(), StateUnavailable) for call in calls)
+    assert setup.transport.aborted
+    assert setup.owner.lost == ["the server sent the reply to another call"]
+
+
+async def test_the_reply_of_an_abandoned_call_is_checked_as_well() -> None:
+    setup = Setup()
+    abandoned, waiting = script_call(setup, b"r1"), script_call(setup, b"r2")
+    abandoned.cancel()
+    setup.wire.data_received(b"*1\r\n$2\r\nr2\r\n")
+    assert isinstance(waiting.exception(), StateUnavailable)
+
+
+async def test_a_refusal_of_a_script_has_no_id() -> None:
+    setup = Setup()
+    call = script_call(setup, b"r1")
+    setup.wire.data_received(b"-OOM no memory\r\n")
+    assert isinstance(call.exception(), StateError)
+    assert not setup.transport.aborted
 
 
 @pytest.mark.parametrize("data", [b"+A\r\n+nobody asked\r\n", b"+A\r\nHTTP/1.1 400 Bad Request\r\n\r\n"])
