@@ -102,7 +102,7 @@ async def admit(
 
     Raises:
         StateUnavailable: no answer in time. It may have been admitted all the same.
-        StateError: the store refused the script.
+        StateError: the store refused the script, or its answer cannot be read.
     """
     worst = demand.worst_input_nano
     reply = await state.run_script(
@@ -168,7 +168,7 @@ async def renew(
             _LEASE_US,
         ),
     )
-    return bool(reply[1] != b"settled")
+    return bool(reply[1:] != [b"settled"])
 
 
 def settle(
@@ -231,11 +231,20 @@ _LIMIT_NAMES: Final = {
 
 
 def _verdict(reply: Sequence[Any]) -> Verdict:
+    if reply[1:] == [b"settled"]:
+        raise StateError("The request was settled before it was admitted.")
+    try:
+        return _read_verdict(reply)
+    except (ValueError, TypeError, AttributeError, LookupError):
+        raise StateError("The state store answered an admission with what cannot be read.") from None
+
+
+def _read_verdict(reply: Sequence[Any]) -> Verdict:
     what = reply[1]
     if what in _KEY_FAULTS:
         return Verdict(key_fault=cast("KeyFault", what.decode()))
     if what not in (b"admitted", b"limited", b"unbounded"):
-        raise StateError("The request was settled before it was admitted.")
+        raise ValueError(what)
     (_, _, refused, wait_us, _, document, *numbers) = reply
     r_limit, r_left, r_full, t_limit, t_left, t_full, granted, left_key, left_tenant, *held = numbers
     return Verdict(
