@@ -80,6 +80,7 @@ class MemoryUpstream:
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
         """The same answer to everything."""
+        request.watch.sending()
         return MemoryReply(self._plain, self._events, self._rate)
 
     async def close(self) -> None:
