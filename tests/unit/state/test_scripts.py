@@ -42,6 +42,19 @@ def test_every_file_is_loaded_and_every_script_is_a_file() -> None:
     assert sorted(f"{script.name}.lua" for script in _LOADED) == _LUA
 
 
+def test_every_file_has_one_loader() -> None:
+    modules = [file for file in files("app.state").iterdir() if file.name.endswith(".py")]
+    loaders = [name for module in modules for name in re.findall(r'load_script\("(\w+)"', module.read_text())]
+    assert sorted(f"{name}.lua" for name in loaders) == _LUA
+
+
+def test_what_scripts_share_stands_at_their_beginning() -> None:
+    shared = files("app.state").joinpath("scripts", _SHARED).read_bytes()
+    sharing = {script.name for script in _LOADED if script.text.startswith(shared)}
+    assert sharing == {name.removesuffix(".lua") for name in _LUA if "Begins with ledger.lua" in _flowing(name)}
+    assert {"admit", "renew", "settle"} <= sharing
+
+
 @pytest.mark.parametrize("name", _LUA)
 def test_a_script_opens_with_what_it_touches_and_why_it_is_atomic(name: str) -> None:
     header = _header(name)
@@ -50,7 +63,13 @@ def test_a_script_opens_with_what_it_touches_and_why_it_is_atomic(name: str) -> 
 
 
 def test_what_scripts_share_says_that_it_is_none_itself() -> None:
-    assert "Not a script of its own" in _header(_SHARED)
+    for words in ("Not a script of its own", "Units:", "Values"):
+        assert words in _header(_SHARED)
+
+
+def _flowing(name: str) -> str:
+    """The header of a script without its line ends."""
+    return " ".join(_header(name).replace("--", " ").split())
 
 
 def _header(name: str) -> str:

@@ -192,6 +192,61 @@ async def test_a_refusal_of_a_script_has_no_id() -> None:
     assert not setup.transport.aborted
 
 
+async def test_one_reply_with_another_id_fails_its_whole_pipeline() -> None:
+    setup = Setup()
+    batch = Batch(setup.loop.create_future(), 3)
+    scripts = [None, (ADMIT, (), (b"r1",)), (ADMIT, (), (b"r2",))]
+    setup.wire.pending.extend((batch.future, 0.0, script, batch, at, False) for at, script in enumerate(scripts))
+    setup.wire.data_received(b"+A\r\n*1\r\n$2\r\nr2\r\n*1\r\n$2\r\nr1\r\n")
+    assert isinstance(batch.future.exception(), StateUnavailable)
+    assert setup.transport.aborted
+
+
+async def test_a_script_that_is_sent_whole_is_checked_as_well() -> None:
+    setup = Setup()
+    future: asyncio.Future[Any] = setup.loop.create_future()
+    setup.wire.pending.append((future, 0.0, (ADMIT, (), (b"r1",)), None, 0, True))
+    setup.wire.data_received(b"*1\r\n$2\r\nr2\r\n")
+    assert isinstance(future.exception(), StateUnavailable)
+
+
+async def test_a_script_without_an_id_answers_what_it_likes() -> None:
+    setup = Setup()
+    future: asyncio.Future[Any] = setup.loop.create_future()
+    script = script_from_text("other", b"return { 'x' }")
+    setup.wire.pending.append((future, 0.0, (script, (), (b"r1",)), None, 0, False))
+    setup.wire.data_received(b"*1\r\n$1\r\nx\r\n")
+    assert future.result() == [b"x"]
+
+
+@given(data=st.data(), size=st.integers(2, 12))
+def test_whatever_is_lost_or_said_twice_no_call_gets_the_reply_of_another(data: st.DataObject, size: int) -> None:
+    ids = [b"r%d" % number for number in range(size)]
+    replies = list(ids)
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(replies) - 1))
+        if data.draw(st.booleans()):
+            replies.insert(data.draw(st.integers(0, len(replies))), replies[at])
+        elif len(replies) > 1:
+            del replies[at]
+    abandoned = data.draw(st.sets(st.sampled_from(ids)))
+
+    async def run() -> None:
+        setup = Setup()
+        calls = {id_: script_call(setup, id_) for id_ in ids}
+        for id_ in abandoned:
+            calls[id_].cancel()
+        for reply in replies:
+            setup.wire.data_received(_on_the_wire([reply, b"admitted"]))
+        setup.wire.close("the end")
+        for id_, call in calls.items():
+            if call.cancelled() or call.exception() is not None:
+                continue
+            assert call.result() == [id_, b"admitted"]
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("data", [b"+A\r\n+nobody asked\r\n", b"+A\r\nHTTP/1.1 400 Bad Request\r\n\r\n"])
 async def test_a_server_out_of_step_is_left(data: bytes) -> None:
     setup = Setup()
