@@ -78,6 +78,8 @@ async def hear(
         raise unavailable(failure_reason(exc)) from None
     except RedisError as exc:
         raise unavailable(f"the subscription was lost ({type(exc).__name__})") from None
+    except RuntimeError:  # what uvloop says to a write after the other side has closed
+        raise unavailable("the connection was lost") from None
 
 
 async def _hear(
@@ -105,13 +107,14 @@ async def _hear(
             is_owed = reply is None
     finally:
         await connection.disconnect(nowait=True)
+        _end_if_cancelled()
 
 
 def _end_if_cancelled() -> None:
     """Ends a task whose cancellation got lost on the way.
 
     NOTE: ``asyncio.wait_for`` of Python 3.11, which redis-py and fakeredis await, drops a cancellation that comes
-    together with a result; the loop above would go on for ever.
+    together with a result or an error; whoever listens would go on for ever.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
