@@ -10,7 +10,7 @@ from typing import Any
 from app.domain.auth import tenant_tag
 from app.gateway.services import Services
 from app.schemas.admin import NewKey
-from app.state import api_keys
+from app.state import api_keys, connect
 from tests.support.books import Books
 from tests.support.chat_wire import until
 from tests.support.gateway_here import GatewayHere
@@ -31,11 +31,14 @@ def services_of(gateway: GatewayHere) -> Services:
     return services
 
 
-async def stored_key(services: Services, name: str = "stored", **fields: Any) -> tuple[str, str]:
+async def stored_key(
+    services: Services, name: str = "stored", *, tenant: str = TENANT, **fields: Any
+) -> tuple[str, str]:
     """A new key in Redis: its text and its id."""
-    issued = await api_keys.create(
-        services.state, NewKey(tenant=TENANT, name=name, **fields), actor="test", now=services.now()
-    )
+    state = connect(services.config.redis_url, timeout_s=5.0)
+    wire = NewKey(tenant=tenant, name=name, **fields)
+    issued = await api_keys.create(state, wire, actor="test", now=services.now())
+    await state.close()
     return issued.text, issued.key.id
 
 

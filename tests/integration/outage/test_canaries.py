@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from app.domain.auth import tenant_tag
 from app.gateway.services import Services
-from app.schemas.admin import KeyChanges, KeyLimits, NewKey
+from app.schemas.admin import KeyChanges, KeyLimits
 from app.state import api_keys, connect
 from app.state.limits import LEASE_S
 from tests.support.books import Books
@@ -30,7 +30,7 @@ from tests.support.chat_wire import Wire, chat, post, until
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.gateway_here import gateway_here
 from tests.support.outage import Site
-from tests.support.outage_gateway import services_of, settled
+from tests.support.outage_gateway import services_of, settled, stored_key
 from tests.support.paced_load import MODEL
 from tests.support.simulator import running_simulator
 
@@ -270,9 +270,8 @@ async def made_tenants(services: Services) -> list[Tenant]:
     tenants = []
     for number in range(TENANTS):
         named = Tenant(number, "", "")
-        wire = NewKey(tenant=named.name, name=named.name, limits=KeyLimits(requests_per_minute=named.rpm))
-        issued = await api_keys.create(services.state, wire, actor="test", now=services.now())
-        tenants.append(Tenant(number, issued.text, issued.key.id))
+        limits = KeyLimits(requests_per_minute=named.rpm)
+        tenants.append(Tenant(number, *await stored_key(services, named.name, tenant=named.name, limits=limits)))
     return tenants
 
 

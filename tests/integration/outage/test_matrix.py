@@ -38,7 +38,7 @@ async def test_under_load(fault: type[Fault], site: Site, simulator: Simulator, 
         with closing(PacedLoad(gateway.port, clients, per_second=80)) as load:
             await load.ask_each(times=4)
             warm, memory_bytes = list(load.answers), psutil.Process().memory_info().rss
-            row = await run_row(fault(site), load, calm_s=0.8, storm_s=1.5, after_s=2.4)
+            row = await run_row(fault(site), load, calm_s=0.6, storm_s=1.2, after_s=2.4)
         await settled(gateway)
         check_clients(row, noticed=fault.noticed)
         assert len(log.lines) <= LOG_LINES, log.lines

@@ -133,7 +133,7 @@ async def test_cancelled_calls_are_booked_once_too(site: Site, simulator: Simula
 async def test_a_full_server_keeps_neither_memory_nor_settlements_growing(
     site: Site, simulator: Simulator, keys_file: Path
 ) -> None:
-    async with gateway_and_load(site, simulator, keys_file) as (gateway, load):
+    async with gateway_and_load(site, simulator, keys_file, redis_timeout_s=5.0) as (gateway, load):
         ledger = services_of(gateway).ledger
         storm = OutOfMemory(site)
         await storm.begin()

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from app.errors import StateError, StateUnavailable
-from app.state.error_replies import NotPrimary, StoreUnfit, UnknownScript, WritesRefused, error_from_reply
+from app.state.error_replies import (
+    NotPrimary,
+    StoreUnfit,
+    UnknownScript,
+    WritesRefused,
+    error_from_reply,
+    ran_nothing,
+    unavailable,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,18 @@ def test_a_store_that_cannot_be_used_says_when_to_try_again(code: str) -> None:
     error = error_from_reply(f"{code} whatever")
     assert isinstance(error, StateUnavailable)
     assert error.retry_after_s == 1.0
+
+
+@pytest.mark.parametrize(
+    "reply", ["READONLY x", "LOADING x", "BUSY x", "NOAUTH x", "OOM x", "MISCONF x", "NOREPLICAS x"]
+)
+def test_a_refusal_of_the_store_says_that_the_command_did_not_run(reply: str) -> None:
+    assert ran_nothing(error_from_reply(reply))
+
+
+def test_no_answer_and_an_error_of_a_script_do_not_say_that_it_did_not_run() -> None:
+    assert not ran_nothing(unavailable("no answer within 250 ms"))
+    assert not ran_nothing(error_from_reply("ERR user_script:3: attempt to compare nil"))
 
 
 @pytest.mark.parametrize(
