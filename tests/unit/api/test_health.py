@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.api.health import STALLED_LOOP_S, not_ready_because, shown_settings
+from app.api.health import ALONE_S, STALLED_LOOP_S, not_ready_because, shown_settings
 from app.api.middleware import GatewayApp
 from app.api.routes import create_litestar
 from app.config import Config, settings_of
@@ -92,6 +92,14 @@ async def test_idle_workers_have_no_mean_time() -> None:
 async def test_without_the_state_store_it_is_degraded_and_still_200() -> None:
     body = await health(make_services(state=StateAway()))
     assert (body["status"], body["workers"], body["performance"]["scope"]) == ("degraded", 1, "process")
+
+
+async def test_a_store_that_reads_and_takes_no_writes_is_an_outage_as_well() -> None:
+    services = make_services()
+    services.admission.alone_at = services.monotonic()
+    assert (await health(services))["status"] == "degraded"
+    services.admission.alone_at -= ALONE_S
+    assert (await health(services))["status"] == "healthy"
 
 
 async def test_a_draining_worker_says_so() -> None:
