@@ -19,14 +19,14 @@ from app.api.body import read_body
 from app.api.openapi_schemas import request_schemas
 from app.api.operation import Json, Parameter, operation
 from app.domain.auth import Caller
-from app.domain.closed_wire import decoded
-from app.domain.key_changes import IssuedKey
+from app.domain.closed_wire import decoded, invalid
+from app.domain.key_changes import IssuedKey, decoded_changes, grace_from_wire
 from app.domain.key_objects import change_object, key_object
 from app.errors import NotFound
 from app.gateway.services import Services
 from app.schemas.admin import KeyChangeList, KeyChanges, KeyList, KeyObject, KeyRotation, NewKey
 from app.state import api_keys
-from app.state.key_audit import read_audit
+from app.state.key_audit import ENTRY_ID, read_audit
 
 AdminRequest = Request[None, None, State]
 
@@ -46,6 +46,11 @@ _PAGING = (
     _LIMIT,
     Parameter(name="after", place="query", description="The page after this id.", schema={"type": "string"}),
     Parameter(name="tenant", place="query", description="Keys of this tenant only.", schema={"type": "string"}),
+)
+_AUDIT_PAGING = (
+    _LIMIT,
+    Parameter(name="before", place="query", description="Entries older than this id.", schema={"type": "string"}),
+    Parameter(name="key_id", place="query", description="Changes of this key only.", schema={"type": "string"}),
 )
 _ID = (Parameter(name="key_id", place="path", description="Id of the key.", schema={"type": "string"}, required=True),)
 
@@ -134,12 +139,13 @@ class KeysController(Controller):
             "updateKey",
             tag="admin",
             summary="Change a key",
-            description="What is absent stays; null clears. It counts from the next request on, on every replica.",
+            description="What is absent stays, also of `limits` and `metadata`; null clears. It counts from the next "
+            "request on, on every replica.",
             parameters=_ID,
             request="KeyChangesParam",
             examples={"raise one limit, clear another": {"limits": {"concurrency": 20, "budget_day": None}}},
             replies={200: ("The key as it is now.", KeyObject)},
-            errors=(400, *_NOT_ADMIN, 404, 408, 413),
+            errors=(400, *_NOT_ADMIN, 404, 408, 409, 413),
         ),
     )
     async def update_key(
@@ -147,7 +153,7 @@ class KeysController(Controller):
     ) -> KeyObject:
         """Changes a key."""
         caller = require_scope(request, "admin")
-        wire = decoded(await _body(request, services), KeyChanges)
+        wire = decoded_changes(await _body(request, services))
         key = await api_keys.update(services.state, key_id, wire, actor=_actor(caller), now=services.now())
         return key_object(key, now=services.now())
 
@@ -158,12 +164,14 @@ class KeysController(Controller):
             "rotateKey",
             tag="admin",
             summary="Give a key a new text",
-            description="The old text stays good for `grace_s` seconds, 0 without a body.",
+            description="The old text stays good for `grace_s` seconds, or for the duration `grace`; not at all "
+            "without a body.",
             parameters=_ID,
             request="KeyRotationParam",
-            examples={"a day to move": {"grace_s": 86_400}},
+            request_required=False,
+            examples={"a day to move": {"grace": "1d"}},
             replies={200: ("The key, with its new text.", KeyObject)},
-            errors=(400, *_NOT_ADMIN, 404, 408, 413),
+            errors=(400, *_NOT_ADMIN, 404, 408, 409, 413),
         ),
     )
     async def rotate_key(
@@ -171,7 +179,7 @@ class KeysController(Controller):
     ) -> Response[KeyObject]:
         """Gives a key a new text."""
         caller = require_scope(request, "admin")
-        grace_s = decoded(await _body(request, services) or b"{}", KeyRotation).grace_s
+        grace_s = grace_from_wire(decoded(await _body(request, services) or b"{}", KeyRotation))
         issued = await api_keys.rotate(
             services.state, key_id, grace_s=grace_s, actor=_actor(caller), now=services.now()
         )
@@ -188,7 +196,7 @@ class KeysController(Controller):
             "store keeps it.",
             parameters=_ID,
             replies={200: ("The revoked key.", KeyObject)},
-            errors=(*_NOT_ADMIN, 404),
+            errors=(*_NOT_ADMIN, 404, 409),
         ),
     )
     async def revoke_key(
@@ -207,7 +215,7 @@ class KeysController(Controller):
             description="The same as `POST /admin/keys/{key_id}/revoke`: the record of the key stays.",
             parameters=_ID,
             replies={200: ("The revoked key.", KeyObject)},
-            errors=(*_NOT_ADMIN, 404),
+            errors=(*_NOT_ADMIN, 404, 409),
         ),
     )
     async def delete_key(
@@ -224,15 +232,25 @@ class KeysController(Controller):
         tag="admin",
         summary="Who changed which key, and when",
         description="The newest first; some 10,000 are kept.",
-        parameters=(_LIMIT,),
+        parameters=_AUDIT_PAGING,
         replies={200: ("The changes.", KeyChangeList)},
         errors=(400, *_NOT_ADMIN),
     ),
 )
-async def audit(request: AdminRequest, services: NamedDependency[Services], limit: Limit = 100) -> KeyChangeList:
-    """The last changes of keys."""
+async def audit(
+    request: AdminRequest,
+    services: NamedDependency[Services],
+    limit: Limit = 100,
+    before: FromQuery[str | None] = None,
+    key_id: FromQuery[str | None] = None,
+) -> KeyChangeList:
+    """A page of the changes of keys."""
     require_scope(request, "admin")
-    return KeyChangeList(data=tuple(change_object(change) for change in await read_audit(services.state, limit)))
+    if before is not None and not ENTRY_ID.fullmatch(before):
+        raise invalid("before", "expected the id of an entry of the audit, such as last_id of the page before")
+    page = await read_audit(services.state, limit, before=before, key_id=key_id)
+    data = tuple(change_object(entry_id, change) for entry_id, change in page.entries)
+    return KeyChangeList(data=data, has_more=page.has_more, last_id=page.last_id)
 
 
 async def _revoked(request: AdminRequest, services: Services, key_id: str) -> KeyObject:

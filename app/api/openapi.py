@@ -247,7 +247,7 @@ def _operation(doc: OperationDoc, path: str, *, protected: bool) -> Json:
         operation["description"] = doc.description
     if doc.request:
         operation["requestBody"] = {
-            "required": True,
+            "required": doc.request_required,
             "content": {
                 "application/json": {
                     "schema": {"$ref": REF + doc.request},

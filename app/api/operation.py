@@ -41,6 +41,7 @@ class OperationDoc(Struct, frozen=True, kw_only=True):
         errors: statuses of errors beyond ``COMMON_ERRORS``.
         parameters: path, query and header parameters.
         request: name of the schema of the request body.
+        request_required: whether there has to be a body.
         examples: bodies of requests, by name.
         reply_headers: names of headers under ``components/headers``, on success.
         streams: the reply to ``stream: true``: name of the schema of one event.
@@ -56,6 +57,7 @@ class OperationDoc(Struct, frozen=True, kw_only=True):
     errors: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     request: str = ""
+    request_required: bool = True
     examples: Mapping[str, Json] = {}
     reply_headers: tuple[str, ...] = ()
     streams: str = ""

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import click
 
 from app.cli.errors import FAILED, MISUSED, CommandFailed
-from app.domain.key_changes import duration_s
 from app.errors import GatewayError, InvalidRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,32 +40,61 @@ def key_options(function: F) -> F:
     return function
 
 
+_RATE = "1 or more; none: the deployment's default"
+_BUDGET = "0: may spend nothing; none: the deployment's default"
+
 _KEY_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--name",), {"help": "for people"}),
-    (("--models",), {"multiple": True, "metavar": "NAMES", "help": "models it may use, such as claude-haiku-*; all"}),
-    (("--scopes",), {"multiple": True, "metavar": "NAMES", "help": "among inference, sessions, admin"}),
-    (("--rpm",), {"metavar": "N", "help": "requests a minute"}),
-    (("--input-tpm",), {"metavar": "N", "help": "input tokens a minute"}),
-    (("--output-tpm",), {"metavar": "N", "help": "output tokens a minute"}),
-    (("--concurrency",), {"metavar": "N", "help": "requests in flight"}),
-    (("--budget-day",), {"metavar": "USD", "help": "US dollars a day (UTC)"}),
-    (("--budget-month",), {"metavar": "USD", "help": "US dollars a month (UTC)"}),
-    (("--budget-total",), {"metavar": "USD", "help": "US dollars in all"}),
-    (("--expires",), {"metavar": "WHEN", "help": "30d, 12h, 2030-01-31T12:00:00Z or Unix seconds"}),
-    (("--outage",), {"metavar": "POLICY", "help": "fail_open or fail_closed while Redis is away"}),
-    (("--metadata",), {"multiple": True, "metavar": "K=V", "help": "a note of your own; may be repeated"}),
+    (
+        ("--models",),
+        {
+            "multiple": True,
+            "metavar": "NAMES",
+            "help": "models it may use, with commas between them, such as haiku,claude-opus-*; none: all",
+        },
+    ),
+    (
+        ("--scopes",),
+        {"multiple": True, "metavar": "NAMES", "help": "among inference, sessions, admin; inference,sessions"},
+    ),
+    (("--rpm",), {"metavar": "N", "help": f"requests a minute: {_RATE}"}),
+    (("--input-tpm",), {"metavar": "N", "help": f"input tokens a minute: {_RATE}"}),
+    (("--output-tpm",), {"metavar": "N", "help": f"output tokens a minute: {_RATE}"}),
+    (("--concurrency",), {"metavar": "N", "help": f"requests in flight: {_RATE}"}),
+    (("--budget-day",), {"metavar": "USD", "help": f"US dollars a day (UTC); {_BUDGET}"}),
+    (("--budget-month",), {"metavar": "USD", "help": f"US dollars a month (UTC); {_BUDGET}"}),
+    (("--budget-total",), {"metavar": "USD", "help": f"US dollars in all; {_BUDGET}"}),
+    (
+        ("--expires",),
+        {
+            "metavar": "WHEN",
+            "help": "30d, 12h, 2030-01-31 (the beginning of that day, UTC), 2030-01-31T12:00:00Z, Unix seconds; "
+            "none: never",
+        },
+    ),
+    (
+        ("--outage",),
+        {"metavar": "POLICY", "help": "fail_open or fail_closed while Redis is away; none: the deployment's policy"},
+    ),
+    (
+        ("--metadata",),
+        {
+            "multiple": True,
+            "metavar": "K=V",
+            "help": "a note of your own; may be repeated; K= removes one, none all of them",
+        },
+    ),
 )
 
 
-def wire_of(given: Mapping[str, Any], *, now: float) -> dict[str, Any]:
+def wire_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The body of the request that the options mean; what was not given is not in it.
 
     Args:
         given: value of each option of ``key_options``; ``None`` or empty was not given.
-        now: Unix seconds, for an expiry that is a duration.
 
     Raises:
-        CommandFailed: a note is no pair.
+        CommandFailed: a note is no pair, or named twice.
     """
     wire: dict[str, Any] = {}
     if given["name"] is not None:
@@ -78,20 +106,20 @@ def wire_of(given: Mapping[str, Any], *, now: float) -> dict[str, Any]:
     if limits:
         wire["limits"] = limits
     if given["expires"] is not None:
-        wire["expires"] = _expiry(given["expires"], now)
+        wire["expires"] = _number(given["expires"])
     if given["outage"] is not None:
         wire["outage"] = None if given["outage"] == _NONE else given["outage"]
     if given["metadata"]:
-        wire["metadata"] = _pairs(given["metadata"])
+        wire["metadata"] = _notes(given["metadata"])
     return wire
 
 
-def grace_of(text: str | None) -> Any:
-    """Seconds of ``--grace``: a number of them, or a duration."""
+def grace_of(text: str | None) -> dict[str, Any]:
+    """The body of the request that ``--grace`` means: a number of seconds, or a duration."""
     if text is None:
-        return 0
-    seconds = duration_s(text)
-    return seconds if seconds is not None else _number(text)
+        return {}
+    number = _number(text)
+    return {"grace": number} if isinstance(number, str) else {"grace_s": number}
 
 
 def in_options(error: GatewayError) -> CommandFailed:
@@ -101,8 +129,12 @@ def in_options(error: GatewayError) -> CommandFailed:
     message = error.message
     if error.param is not None:
         field = error.param.partition("[")[0]
-        option = _OPTIONS.get(field, field)
-        message = message.replace(f"'{error.param}'", "--" + option.replace("_", "-")).replace(" or null", " or none")
+        option = _OPTIONS.get(field, field.partition(".")[0])
+        message = (
+            message.replace(f"'{error.param}'", "--" + option.replace("_", "-"))
+            .replace(" or null", " or none")
+            .replace(", or null", ", or none")
+        )
     return CommandFailed(message, status=FAILED if error.code in ("conflict", "key_revoked") else MISUSED)
 
 
@@ -123,18 +155,16 @@ def _number(text: str) -> Any:
     return text
 
 
-def _expiry(text: str, now: float) -> Any:
-    seconds = duration_s(text)
-    return now + seconds if seconds is not None else _number(text)
-
-
-def _pairs(given: Sequence[str]) -> dict[str, str]:
+def _notes(given: Sequence[str]) -> dict[str, str | None] | None:
+    """Notes by name; one that is given empty is removed, and all of them by ``none``."""
     if list(given) == [_NONE]:
-        return {}
-    pairs = {}
+        return None
+    notes: dict[str, str | None] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
             raise CommandFailed(f"--metadata: {text!r} is no K=V pair.", status=MISUSED)
-        pairs[name] = value
-    return pairs
+        if name in notes:
+            raise CommandFailed(f"--metadata: {name!r} is given twice: which one?", status=MISUSED)
+        notes[name] = value or None
+    return notes

@@ -18,7 +18,7 @@ from app.cli.options import chosen_port, port_options
 from app.cli.store import with_store
 from app.domain.auth import ApiKey
 from app.domain.closed_wire import converted
-from app.domain.key_changes import IssuedKey
+from app.domain.key_changes import IssuedKey, grace_from_wire
 from app.domain.key_objects import key_object
 from app.errors import GatewayError
 from app.schemas.admin import KeyChanges, KeyList, KeyRotation, NewKey
@@ -85,7 +85,7 @@ def create(
     if tenant is None:
         raise CommandFailed("--tenant: say whose key it is to be, such as --tenant acme.", status=MISUSED)
     now = time.time()
-    wire = _accepted({"tenant": tenant, **wire_of(given, now=now)}, NewKey)
+    wire = _accepted({"tenant": tenant, **wire_of(given)}, NewKey)
     port = chosen_port(bare_port, port)
     issued = _asked(lambda state: api_keys.create(state, wire, actor=_actor(), now=now), port, redis_url)
     _show_issued(issued, f"Key {issued.key.id} of tenant {tenant} was made.", as_json=as_json, now=now)
@@ -138,10 +138,11 @@ def show(key_id: str, port: str | None, redis_url: str | None, as_json: bool) ->
 def update(key_id: str, port: str | None, redis_url: str | None, as_json: bool, **given: Any) -> None:
     """Change a key.
 
-    What is not named stays. 'none' clears a limit, the expiry, the policy, the models or the notes.
+    What is not named stays, each limit and each note too. 'none' clears a limit, the expiry, the policy, the models or
+    the notes: what the deployment has set counts then.
     """
     now = time.time()
-    wire = _accepted(wire_of(given, now=now), KeyChanges)
+    wire = _accepted(wire_of(given), KeyChanges)
     if wire == KeyChanges():
         raise CommandFailed("Say what is to change, such as --rpm 60 or --budget-day none.", status=MISUSED)
     key = _asked(lambda state: api_keys.update(state, key_id, wire, actor=_actor(), now=now), port, redis_url)
@@ -150,13 +151,15 @@ def update(key_id: str, port: str | None, redis_url: str | None, as_json: bool, 
 
 @command.command()
 @_id
-@click.option("--grace", metavar="TIME", help="the old text stays good this long, such as 90s, 12h or 7d; 0")
+@click.option(
+    "--grace", metavar="TIME", help="the old text stays good this long: 90s, 30m, 12h, 7d or seconds, up to 30d; 0"
+)
 @_port
 @_store_options
 def rotate(key_id: str, grace: str | None, port: str | None, redis_url: str | None, as_json: bool) -> None:
     """Give a key a new text, which is shown this once."""
     now = time.time()
-    grace_s = _accepted({"grace_s": grace_of(grace)}, KeyRotation).grace_s
+    grace_s = _grace_s(grace)
     issued = _asked(
         lambda state: api_keys.rotate(state, key_id, grace_s=grace_s, actor=_actor(), now=now), port, redis_url
     )
@@ -191,6 +194,14 @@ def _asked(use: Callable[[StateConnection], Awaitable[T]], port: str | None, red
 def _accepted(wire: dict[str, Any], type_: type[S]) -> S:
     try:
         return converted(wire, type_)
+    except GatewayError as exc:
+        raise in_options(exc) from None
+
+
+def _grace_s(grace: str | None) -> float:
+    wire = _accepted(grace_of(grace), KeyRotation)
+    try:
+        return grace_from_wire(wire)
     except GatewayError as exc:
         raise in_options(exc) from None
 

@@ -7,17 +7,19 @@ names and never a value, which may be a key.
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from app.domain.wire_fields import bounds_at, fields_at, nearest_field
 from app.errors import InvalidRequest
 
 T = TypeVar("T", bound=Struct)
 
 _FIELD: Final = re.compile(r"Object (?P<problem>contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
 _KIND: Final = re.compile(r"`([^`]+)`")
+_BOUND: Final = re.compile(r" (>=|<=) (-?[0-9.e+]+)")
 _KINDS: Final = {
     "str": "a text",
     "int": "a whole number",
@@ -38,7 +40,7 @@ def decoded(body: bytes, type_: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as exc:
-        raise _refused(exc, "") from None
+        raise _refused(exc, type_, "") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("The body of your request is not valid JSON.", code="invalid_json") from None
 
@@ -57,7 +59,7 @@ def converted(wire: object, type_: type[T], *, place: str = "") -> T:
     try:
         return msgspec.convert(wire, type_)
     except msgspec.ValidationError as exc:
-        raise _refused(exc, place) from None
+        raise _refused(exc, type_, place) from None
 
 
 def invalid(param: str, expected: str) -> InvalidRequest:
@@ -65,23 +67,41 @@ def invalid(param: str, expected: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid value for '{param}': {expected}.", param=param, code="invalid_value")
 
 
-def _refused(exc: msgspec.ValidationError, place: str) -> InvalidRequest:
+def in_words(text: str, bounds: tuple[float, float] | None = None) -> str:
+    """What msgspec expected, in words, as the settings say it: ``expected a whole number from 1 to 512``.
+
+    Args:
+        text: the error of msgspec, without its path.
+        bounds: the least and the greatest value, where both are known.
+    """
+    words = _KIND.sub(_kinds_in_words, text[:1].lower() + text[1:])
+    if bounds is not None:
+        return _BOUND.sub(" from {:.15g} to {:.15g}".format(*bounds), words)
+    return _BOUND.sub(lambda bound: f" of at {'least' if bound[1] == '>=' else 'most'} {float(bound[2]):.15g}", words)
+
+
+def _refused(exc: msgspec.ValidationError, type_: Any, place: str) -> InvalidRequest:
     """What msgspec says, in words; it quotes names and no values."""
     what, _, at = str(exc).partition(" - at ")
-    path = at.removeprefix("`key` in ").strip("`").removeprefix("$").removeprefix(".").removesuffix("[...]")
-    path = ".".join(part for part in (place, path) if part)
+    inner = at.removeprefix("`key` in ").strip("`").removeprefix("$").removeprefix(".").removesuffix("[...]")
+    path = ".".join(part for part in (place, inner) if part)
     field = _FIELD.fullmatch(what)
     if field is not None:
         name = field["name"][:64]
         param = f"{path}.{name}" if path else name
         if field["problem"] == "missing required":
             return InvalidRequest(f"Missing required field '{param}'.", param=param, code="missing_required_parameter")
-        return InvalidRequest(f"There is no field '{param}'.", param=param, code="unknown_parameter")
-    words = _KIND.sub(_in_words, what[:1].lower() + what[1:]).replace(">=", "of at least").replace("<=", "of at most")
+        near = nearest_field(type_, inner, name)
+        meant = f" Did you mean '{param.removesuffix(name)}{near}'?" if near else ""
+        fields = ", ".join(fields_at(type_, inner))
+        return InvalidRequest(
+            f"There is no field '{param}'.{meant} Fields: {fields}.", param=param, code="unknown_parameter"
+        )
+    words = in_words(what, bounds_at(type_, inner))
     if not path:
         return InvalidRequest(f"The body of your request is not accepted: {words}.", code="invalid_type")
     return invalid(path, words)
 
 
-def _in_words(kinds: re.Match[str]) -> str:
+def _kinds_in_words(kinds: re.Match[str]) -> str:
     return " or ".join(_KINDS.get(kind, kind) for kind in kinds[1].split(" | "))

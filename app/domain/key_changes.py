@@ -10,17 +10,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Struct
 
 from app.domain.auth import KEY_NAME, SCOPES, TENANT_NAME, ApiKey, Scope, key_text
-from app.domain.closed_wire import converted, invalid
+from app.domain.closed_wire import converted, decoded, invalid
 from app.domain.limits import NANO_PER_USD, NO_LIMITS, Limits, OutagePolicy
 from app.errors import InvalidRequest
-from app.schemas.admin import KeyChanges, KeyLimits, NewKey
+from app.schemas.admin import KeyChanges, KeyLimits, KeyObject, KeyRotation, NewKey
 
 Action = Literal["create", "update", "rotate", "revoke"]
 
@@ -28,10 +28,13 @@ MAX_MODELS: Final = 100
 MAX_METADATA_PAIRS: Final = 16
 MAX_METADATA_KEY_CHARS: Final = 64
 MAX_METADATA_VALUE_CHARS: Final = 512
+MAX_GRACE_S: Final = 30 * 86_400
 #: The last second of the year 9999.
 MAX_TIME: Final = 253_402_300_799
 
 _MODEL: Final = re.compile(r"[^\x00-\x20\x7f*]{0,127}(\*|[^\x00-\x20\x7f*])")
+#: What a key is shown with and cannot be told.
+_FIXED: Final = frozenset(KeyObject.__struct_fields__) - frozenset(KeyChanges.__struct_fields__) - {"expires_at"}
 _POLICIES: Final[tuple[OutagePolicy, ...]] = get_args(OutagePolicy)
 
 
@@ -129,6 +132,20 @@ def changed_key(key: ApiKey, wire: KeyChanges, *, now: float) -> ApiKey:
     return with_fields(key, wire, now=now)
 
 
+def decoded_changes(body: bytes) -> KeyChanges:
+    """The body of a request to change a key.
+
+    Raises:
+        InvalidRequest: it is no JSON, or a field is wrong; one that every key has and keeps is named as such.
+    """
+    try:
+        return decoded(body, KeyChanges)
+    except InvalidRequest as exc:
+        if exc.code == "unknown_parameter" and exc.param in _FIXED:
+            raise InvalidRequest(f"'{exc.param}' of a key cannot be changed.", param=exc.param, code=exc.code) from None
+        raise
+
+
 def refuse_revoked(key: ApiKey) -> None:
     """Revocation is for good.
 
@@ -141,14 +158,14 @@ def refuse_revoked(key: ApiKey) -> None:
         )
 
 
-def with_fields(key: ApiKey, wire: KeyChanges, *, place: str = "", now: float = 0.0) -> ApiKey:
+def with_fields(key: ApiKey, wire: KeyChanges, *, place: str = "", now: float | None = None) -> ApiKey:
     """A key with everything that ``wire`` sets.
 
     Args:
         key: the key as it is.
         wire: what is asked for.
         place: goes before the path of a field in errors, such as ``keys[0].``.
-        now: Unix seconds; an expiry must lie behind it.
+        now: Unix seconds; an expiry must lie behind it. ``None`` for a key that was made at no certain time.
 
     Raises:
         InvalidRequest: a field is wrong.
@@ -170,8 +187,10 @@ def with_fields(key: ApiKey, wire: KeyChanges, *, place: str = "", now: float = 
         changes["expires_at"] = expiry_from_wire(wire.expires, now=now, param=f"{place}expires")
     if wire.outage is not UNSET:
         changes["outage"] = _outage(wire.outage, f"{place}outage")
-    if wire.metadata is not UNSET:
-        changes["metadata"] = _metadata(wire.metadata, f"{place}metadata")
+    if wire.metadata is None:
+        changes["metadata"] = {}
+    elif wire.metadata is not UNSET:
+        changes["metadata"] = _metadata(wire.metadata, key.metadata, f"{place}metadata")
     return msgspec.structs.replace(key, **changes)
 
 
@@ -200,18 +219,26 @@ def limits_from_wire(wire: object, base: Limits = NO_LIMITS, *, param: str = "li
         if value is UNSET:
             continue
         if name.startswith("budget_"):
-            changes[f"{name}_nano"] = None if value is None else round(value * NANO_PER_USD)
+            changes[f"{name}_nano"] = None if value is None else _nano(value, f"{param}.{name}")
         else:
             changes[name] = value
     return msgspec.structs.replace(base, **changes)
 
 
-def expiry_from_wire(value: object, *, now: float = 0.0, param: str = "expires") -> float | None:
+def _nano(dollars: float, param: str) -> int:
+    nano = round(dollars * NANO_PER_USD)
+    if nano == 0 and dollars > 0:
+        raise invalid(param, "expected 0, or at least a nano-dollar (0.000000001)")
+    return nano
+
+
+def expiry_from_wire(value: object, *, now: float | None = None, param: str = "expires") -> float | None:
     """When a key ends, in Unix seconds; ``None`` never.
 
     Args:
-        value: RFC 3339 with a zone, as text or as ``datetime``; Unix seconds; or ``None``.
-        now: it must lie behind this.
+        value: RFC 3339 with a zone, as text or as ``datetime``; a day, as text or as ``date``, which means its
+            beginning in UTC; a duration from ``now``; Unix seconds; or ``None``.
+        now: it must lie behind this; without it there are no durations.
         param: path of ``value``.
 
     Raises:
@@ -219,27 +246,54 @@ def expiry_from_wire(value: object, *, now: float = 0.0, param: str = "expires")
     """
     if value is None:
         return None
-    at = _time(value)
+    at = _time(value, now)
     if at is None:
-        raise invalid(param, "expected a time such as 2030-01-31T12:00:00Z (with a zone), or Unix seconds")
-    if not now < at <= MAX_TIME:
+        duration = "" if now is None else "a duration such as 30d or 12h, "
+        raise invalid(
+            param,
+            "expected a time such as 2030-01-31T12:00:00Z (with a zone), a day such as 2030-01-31 (its beginning, "
+            f"UTC), {duration}or Unix seconds",
+        )
+    if not (now or 0.0) < at <= MAX_TIME:
         raise invalid(param, "expected a time that lies in the future and before the year 10000")
     return at
 
 
-def _time(value: object) -> float | None:
+def _time(value: object, now: float | None) -> float | None:
     if isinstance(value, str):
+        duration = duration_s(value)
+        if duration is not None:
+            return None if now is None else now + duration
         try:
-            value = msgspec.convert(value, datetime)
+            value = msgspec.convert(value, date if _DAY.fullmatch(value) else datetime)
         except msgspec.ValidationError:
             return None
     if isinstance(value, datetime):
         return value.timestamp() if value.tzinfo is not None else None
+    if isinstance(value, date):
+        return datetime.combine(value, time(), UTC).timestamp()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     return None
 
 
+def grace_from_wire(wire: KeyRotation) -> float:
+    """Seconds in which the old text of a key stays good.
+
+    Raises:
+        InvalidRequest: it is no duration, too long, or given twice.
+    """
+    if wire.grace is UNSET:
+        return 0.0 if wire.grace_s is UNSET else wire.grace_s
+    if wire.grace_s is not UNSET:
+        raise invalid("grace", "expected either grace or grace_s, not both")
+    grace_s = duration_s(wire.grace)
+    if grace_s is None or grace_s > MAX_GRACE_S:
+        raise invalid("grace", "expected a duration such as 90s, 30m, 1h or 7d, up to 30d, or a number of seconds")
+    return grace_s
+
+
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DURATION: Final = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
@@ -287,14 +341,21 @@ def _outage(given: str | None, param: str) -> OutagePolicy | None:
     raise invalid(param, f"expected one of {', '.join(_POLICIES)}, or null")
 
 
-def _metadata(given: Mapping[str, str], param: str) -> dict[str, str]:
-    if len(given) > MAX_METADATA_PAIRS:
-        raise invalid(param, f"expected at most {MAX_METADATA_PAIRS} pairs")
+def _metadata(given: Mapping[str, object], kept: Mapping[str, str], param: str) -> dict[str, str]:
+    """The notes of before with those that are given laid over them; null removes one."""
+    notes = dict(kept)
     for name, value in given.items():
-        if not 0 < len(name) <= MAX_METADATA_KEY_CHARS or len(value) > MAX_METADATA_VALUE_CHARS:
+        place = f"{param}.{name[:MAX_METADATA_KEY_CHARS]}"
+        if not 0 < len(name) <= MAX_METADATA_KEY_CHARS:
+            raise invalid(place, f"expected names of 1 to {MAX_METADATA_KEY_CHARS} characters")
+        if value is None:
+            notes.pop(name, None)
+        elif isinstance(value, str) and len(value) <= MAX_METADATA_VALUE_CHARS:
+            notes[name] = value
+        else:
             raise invalid(
-                param,
-                f"expected names of 1 to {MAX_METADATA_KEY_CHARS} characters and values of up to "
-                f"{MAX_METADATA_VALUE_CHARS}",
+                place, f"expected a text of up to {MAX_METADATA_VALUE_CHARS} characters, or null to remove it"
             )
-    return dict(given)
+    if len(notes) > MAX_METADATA_PAIRS:
+        raise invalid(param, f"expected at most {MAX_METADATA_PAIRS} pairs")
+    return notes

@@ -41,7 +41,7 @@ def key_object(key: ApiKey, *, now: float) -> KeyObject:
         created_at=_time(key.created_at),
         expires_at=_time_or_null(key.expires_at),
         revoked_at=_time_or_null(key.revoked_at),
-        old_key_until=_time_or_null(key.previous_until or None),
+        old_key_until=_time_or_null(key.previous_until or None) if key.revoked_at is None else None,
         version=key.version,
         status=status_of(key, now=now),
         metadata=key.metadata,
@@ -76,9 +76,10 @@ def changes_between(before: ApiKey | None, after: ApiKey) -> dict[str, Any]:
     }
 
 
-def change_object(change: KeyChange) -> KeyChangeObject:
+def change_object(entry_id: str, change: KeyChange) -> KeyChangeObject:
     """An entry of the audit as ``GET /admin/audit`` answers it."""
     return KeyChangeObject(
+        id=entry_id,
         at=_time(change.at),
         actor=change.actor,
         action=change.action,

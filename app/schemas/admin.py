@@ -18,6 +18,8 @@ Rate = Annotated[int, Meta(ge=1, le=100_000_000)]
 Dollars = Annotated[float, Meta(ge=0, le=1_000_000)]
 #: Seconds, up to 30 days.
 Grace = Annotated[float, Meta(ge=0, le=30 * 86_400)]
+#: A text, or null to remove the note; checked in ``domain/key_changes.py``, which names the note at fault.
+Note = Annotated[Any, Meta(extra_json_schema={"type": "string", "nullable": True})]
 
 
 class KeyLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,9 +52,9 @@ class KeyChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         scopes: what it may do: inference, sessions, admin.
         models: names or ``prefix*`` patterns of models it may use; empty means all.
         limits: its limits; null clears all of them.
-        expires: RFC 3339 with a zone, or Unix seconds; null never.
+        expires: RFC 3339 with a zone, a day (its beginning, UTC), a duration such as 30d, or Unix seconds; null never.
         outage: fail_open or fail_closed while Redis is away; null is the deployment's setting.
-        metadata: notes of your own, given back as they are.
+        metadata: notes of your own, laid over those there are; null removes one, or all of them.
     """
 
     name: str | UnsetType = UNSET
@@ -61,7 +63,7 @@ class KeyChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: KeyLimits | UnsetType | None = UNSET
     expires: Any = UNSET
     outage: str | UnsetType | None = UNSET
-    metadata: dict[str, str] | UnsetType = UNSET
+    metadata: dict[str, Note] | UnsetType | None = UNSET
 
 
 class NewKey(KeyChanges, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +75,7 @@ class NewKey(KeyChanges, frozen=True, kw_only=True, forbid_unknown_fields=True):
         scopes: what it may do: inference, sessions, admin; the first two where absent.
         models: names or ``prefix*`` patterns of models it may use; empty means all.
         limits: its limits; the deployment's defaults count for what is not set.
-        expires: RFC 3339 with a zone, or Unix seconds; null never.
+        expires: RFC 3339 with a zone, a day (its beginning, UTC), a duration such as 30d, or Unix seconds; null never.
         outage: fail_open or fail_closed while Redis is away; null is the deployment's setting.
         metadata: notes of your own, given back as they are.
     """
@@ -85,10 +87,12 @@ class KeyRotation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """How a key gets a new secret.
 
     Args:
-        grace_s: seconds in which the old secret stays good.
+        grace_s: seconds in which the old secret stays good, up to 30 days; 0 where neither is given.
+        grace: the same as a duration, such as 90s, 12h or 7d.
     """
 
-    grace_s: Grace = 0.0
+    grace_s: Grace | UnsetType = UNSET
+    grace: str | UnsetType = UNSET
 
 
 class FileKey(NewKey, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -201,6 +205,7 @@ class KeyChangeObject(Struct, frozen=True, kw_only=True):
     """One change of a key, as the audit keeps it.
 
     Args:
+        id: of the entry, for ``before``.
         at: when.
         actor: who: how the caller was told, and the id of its key or the user of the command line.
         action: create, update, rotate or revoke.
@@ -210,6 +215,7 @@ class KeyChangeObject(Struct, frozen=True, kw_only=True):
     """
 
     object: Literal["key_change"] = "key_change"
+    id: str
     at: datetime
     actor: str
     action: str
@@ -219,7 +225,15 @@ class KeyChangeObject(Struct, frozen=True, kw_only=True):
 
 
 class KeyChangeList(Struct, frozen=True, kw_only=True):
-    """Changes of keys, the newest first."""
+    """A page of changes of keys.
+
+    Args:
+        data: the newest first.
+        has_more: there is a further page, of older ones.
+        last_id: for ``before``.
+    """
 
     object: Literal["list"] = "list"
     data: tuple[KeyChangeObject, ...]
+    has_more: bool
+    last_id: str | None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from app.domain.key_changes import KeyChange
 from app.state import keys
@@ -13,6 +14,25 @@ from app.state.connection import Command, StateConnection
 
 #: Entries that are kept, about.
 AUDIT_LIMIT: Final = 10_000
+#: Entries that are read at once while those of one key are looked for; some 500 bytes each.
+_CHUNK: Final = 1000
+
+#: An id of an entry of a stream, within what the server counts to.
+ENTRY_ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+
+
+class AuditPage(Struct, frozen=True):
+    """A page of the audit.
+
+    Args:
+        entries: id of an entry and the change, the newest first.
+        has_more: there are older ones.
+        last_id: where the next page begins (``before``); ``None`` for an empty page.
+    """
+
+    entries: tuple[tuple[str, KeyChange], ...]
+    has_more: bool
+    last_id: str | None
 
 
 def audit_commands(change: KeyChange) -> list[Command]:
@@ -25,21 +45,40 @@ def audit_commands(change: KeyChange) -> list[Command]:
     ]
 
 
-async def read_audit(state: StateConnection, limit: int) -> list[KeyChange]:
-    """The last changes of keys, the newest first; entries that cannot be read are left out.
+async def read_audit(
+    state: StateConnection, limit: int, *, before: str | None = None, key_id: str | None = None
+) -> AuditPage:
+    """Changes of keys, the newest first; entries that cannot be read are left out.
+
+    Args:
+        state: the store.
+        limit: entries of a page.
+        before: older than the entry of this id (``ENTRY_ID``).
+        key_id: of this key only.
 
     Raises:
         StateError: the store did not answer.
     """
-    entries = await state.call("XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit, large=True)
-    return list(_readable_changes(fields for _, fields in entries))
+    found: list[tuple[str, KeyChange]] = []
+    count = limit + 1 if key_id is None else _CHUNK
+    while len(found) <= limit:
+        end = "+" if before is None else f"({before}"
+        entries = await state.call("XREVRANGE", keys.AUDIT, end, "-", "COUNT", count, large=True)
+        for entry_id, flat in entries:
+            change = _readable(flat)
+            if change is not None and key_id in (None, change.key_id):
+                found.append((entry_id.decode(), change))
+        if len(entries) < count:
+            break
+        before = entries[-1][0].decode()
+    page = tuple(found[:limit])
+    return AuditPage(page, len(found) > limit, page[-1][0] if page else None)
 
 
-def _readable_changes(entries: Iterable[list[bytes]]) -> Iterable[KeyChange]:
-    for flat in entries:
-        try:
-            fields = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
-            changes = msgspec.json.decode(fields.pop("changes", "{}"), type=dict)
-            yield msgspec.convert({**fields, "changes": changes}, KeyChange, strict=False)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
+def _readable(flat: list[bytes]) -> KeyChange | None:
+    try:
+        fields = {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+        changes = msgspec.json.decode(fields.pop("changes", "{}"), type=dict)
+        return msgspec.convert({**fields, "changes": changes}, KeyChange, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from app.domain.auth import ApiKey, read_key, tenant_tag
-from app.domain.key_changes import IssuedKey
+from app.domain.key_changes import IssuedKey, KeyChange
 from app.domain.limits import Limits
 from app.errors import Conflict, InvalidRequest, NotFound, StateError
 from app.schemas.admin import KeyChanges, KeyLimits, NewKey
@@ -29,7 +29,7 @@ from app.state.api_keys import (
     update,
 )
 from app.state.connection import StateConnection
-from app.state.key_audit import read_audit
+from app.state.key_audit import audit_commands, read_audit
 from tests.support.redis import RedisServer, RedisServers
 
 NOW = 1_800_000_000.0
@@ -114,7 +114,7 @@ async def test_an_update_changes_what_it_names_and_counts_the_version(state: Sta
 async def test_an_update_that_changes_nothing_writes_nothing(state: StateConnection) -> None:
     issued = await made(state, name="batch")
     assert (await update(state, issued.key.id, KeyChanges(name="batch"), actor="a", now=NOW)).version == 1
-    assert [change.action for change in await read_audit(state, 10)] == ["create"]
+    assert [change.action for _, change in (await read_audit(state, 10)).entries] == ["create"]
 
 
 async def test_a_refused_update_changes_nothing(state: StateConnection) -> None:
@@ -157,7 +157,7 @@ async def test_a_revoked_key_stays_revoked(state: StateConnection) -> None:
             await change
     again = await revoke(state, issued.key.id, actor="a", now=NOW + 9)
     assert (again.key.revoked_at, again.key.version) == (NOW, 2)
-    assert [change.action for change in await read_audit(state, 10)] == ["revoke", "create"]
+    assert [change.action for _, change in (await read_audit(state, 10)).entries] == ["revoke", "create"]
 
 
 async def test_every_change_stands_in_the_list_of_recent_ones_until_it_is_old(state: StateConnection) -> None:
@@ -251,7 +251,7 @@ async def test_the_audit_says_who_did_what_when_and_never_a_hash(state: StateCon
     )
     rotated = await rotate(state, issued.key.id, grace_s=60, actor="admin:admin", now=NOW + 2.5)
     await revoke(state, issued.key.id, actor="cli:bob", now=NOW + 3)
-    entries = await read_audit(state, 10)
+    entries = [change for _, change in (await read_audit(state, 10)).entries]
     assert [(entry.action, entry.actor, entry.at) for entry in entries] == [
         ("revoke", "cli:bob", NOW + 3),
         ("rotate", "admin:admin", NOW + 2.5),
@@ -261,17 +261,30 @@ async def test_the_audit_says_who_did_what_when_and_never_a_hash(state: StateCon
     assert {(entry.key_id, entry.tenant) for entry in entries} == {(issued.key.id, "acme")}
     assert entries[2].changes == {"name": {"from": "batch", "to": "b"}, "limits.budget_day": {"from": 5.0, "to": 1.0}}
     assert list(entries[1].changes) == ["old_key_until"]
-    assert list(entries[0].changes) == ["revoked_at"]
+    assert list(entries[0].changes) == ["revoked_at", "old_key_until"]
     for secret in (issued.text, rotated.text, issued.key.secret_hash, rotated.key.secret_hash):
         assert secret not in repr(entries)
-    assert [entry.action for entry in await read_audit(state, 1)] == ["revoke"]
+    assert [entry.action for _, entry in (await read_audit(state, 1)).entries] == ["revoke"]
+
+
+async def test_the_audit_of_one_key_is_found_among_many_others(state: StateConnection) -> None:
+    of_key = [(await made(state)).key.id for _ in range(3)][1]
+    other = KeyChange(at=NOW, actor="test:1", action="update", key_id="other", tenant="acme", changes={})
+    for _ in range(2):
+        await state.pipeline([audit_commands(other)[0]] * 600, large=True)
+    await revoke(state, of_key, actor="test:1", now=NOW)
+    page = await read_audit(state, 1, key_id=of_key)
+    assert ([change.action for _, change in page.entries], page.has_more) == (["revoke"], True)
+    page = await read_audit(state, 1, before=page.last_id, key_id=of_key)
+    assert ([change.action for _, change in page.entries], page.has_more) == (["create"], False)
+    assert (await read_audit(state, 1, key_id="nobody")).last_id is None
 
 
 async def test_an_unreadable_entry_of_the_audit_is_left_out(state: StateConnection) -> None:
     await made(state)
     await state.call("XADD", keys.AUDIT, "*", "at", "never")
     await state.call("XADD", keys.AUDIT, "*", "at", "1", "changes", "{")
-    assert [entry.action for entry in await read_audit(state, 10)] == ["create"]
+    assert [entry.action for _, entry in (await read_audit(state, 10)).entries] == ["create"]
 
 
 # Versions
@@ -345,7 +358,7 @@ async def test_two_writers_on_two_connections_lose_no_change(server: RedisServer
     )
     key = await find(replicas[0], issued.key.id)
     assert key is not None
-    changes = await read_audit(replicas[0], 10)
+    changes = [change for _, change in (await read_audit(replicas[0], 10)).entries]
     assert key.revoked_at == NOW
     assert key.version == len(changes)
     assert key.name == ("left" if any("name" in change.changes for change in changes[:-1]) else issued.key.name)

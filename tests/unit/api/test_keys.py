@@ -103,7 +103,9 @@ async def test_an_update_answers_the_key_as_it_is_now(routes: Admin) -> None:
     assert "key" not in changed
 
 
-@pytest.mark.parametrize(("body", "grace"), [(None, False), ({}, False), ({"grace_s": 60}, True)])
+@pytest.mark.parametrize(
+    ("body", "grace"), [(None, False), ({}, False), ({"grace_s": 60}, True), ({"grace": "12h"}, True)]
+)
 async def test_a_rotation_answers_the_new_text(routes: Admin, body: Any, grace: bool) -> None:
     made = await routes.created()
     reply = await routes.ask("POST", f"/keys/{made['id']}/rotate", body)
@@ -136,6 +138,33 @@ async def test_the_audit_names_the_caller(routes: Admin) -> None:
     assert len((await routes.ask("GET", "/audit", query="limit=1")).json()["data"]) == 1
 
 
+async def test_the_audit_comes_in_pages_backwards_and_by_key(routes: Admin) -> None:
+    first, second = await routes.created(), await routes.created()
+    await routes.ask("DELETE", f"/keys/{first['id']}")
+    newest = (await routes.ask("GET", "/audit", query="limit=2")).json()
+    assert ([change["key_id"] for change in newest["data"]], newest["has_more"]) == ([first["id"], second["id"]], True)
+    assert newest["last_id"] == newest["data"][-1]["id"]
+    oldest = (await routes.ask("GET", "/audit", query=f"limit=2&before={newest['last_id']}")).json()
+    assert ([change["action"] for change in oldest["data"]], oldest["has_more"]) == (["create"], False)
+    of_first = (await routes.ask("GET", "/audit", query=f"key_id={first['id']}")).json()
+    assert [change["action"] for change in of_first["data"]] == ["revoke", "create"]
+    none = (await routes.ask("GET", "/audit", query="key_id=nobody")).json()
+    assert none == {"object": "list", "data": [], "has_more": False, "last_id": None}
+
+
+@pytest.mark.parametrize("before", ["x", "-", "", "1-99999999999999999999"])
+async def test_what_is_no_entry_of_the_audit_is_400(routes: Admin, before: str) -> None:
+    reply = await routes.ask("GET", "/audit", query=f"before={before}")
+    assert (reply.status, reply.error["param"]) == (400, "before")
+
+
+async def test_what_a_key_keeps_for_good_is_400(routes: Admin) -> None:
+    made = await routes.created()
+    reply = await routes.ask("PATCH", f"/keys/{made['id']}", {"tenant": "other"})
+    assert (reply.status, reply.error["param"]) == (400, "tenant")
+    assert "cannot be changed" in reply.error["message"]
+
+
 @pytest.mark.parametrize(
     ("body", "param", "code"),
     [
@@ -157,6 +186,8 @@ async def test_a_wrong_limit_is_400(routes: Admin, query: str) -> None:
     for path in ("/keys", "/audit"):
         reply = await routes.ask("GET", path, query=query)
         assert (reply.status, reply.error["param"]) == (400, "limit")
+        bounds = "" if query == "limit=x" else " from 1 to 1000"
+        assert reply.error["message"] == f"Invalid value for 'limit': expected a whole number{bounds}."
 
 
 @pytest.mark.parametrize(

@@ -231,10 +231,28 @@ def test_a_field_that_may_be_null_is_nullable(struct: str, field: str) -> None:
     assert DOCUMENT["components"]["schemas"][f"{struct}Param"]["properties"][field]["nullable"] is True
 
 
+def test_a_key_may_be_rotated_without_a_body_and_changed_only_with_one() -> None:
+    paths = document(protected=True)["paths"]
+    assert paths["/admin/keys/{key_id}/rotate"]["post"]["requestBody"]["required"] is False
+    assert paths["/admin/keys/{key_id}"]["patch"]["requestBody"]["required"] is True
+
+
+@pytest.mark.parametrize(("path", "method"), [("", "patch"), ("", "delete"), ("/rotate", "post"), ("/revoke", "post")])
+def test_what_changes_a_key_may_meet_another_change(path: str, method: str) -> None:
+    assert "409" in document(protected=True)["paths"][f"/admin/keys/{{key_id}}{path}"][method]["responses"]
+
+
+def test_a_note_is_a_text_or_null() -> None:
+    notes = DOCUMENT["components"]["schemas"]["KeyChangesParam"]["properties"]["metadata"]
+    assert (notes["type"], notes["nullable"]) == ("object", True)
+    assert notes["additionalProperties"] == {"type": "string", "nullable": True}
+
+
 def test_detailed_health_says_that_it_needs_the_key() -> None:
     operation = document(protected=True)["paths"]["/health/detailed"]["get"]
     assert "settings" in operation["description"]
-    assert "key" in operation["description"]
+    assert "scope `admin`" in operation["description"]
+    assert "403" in operation["responses"]
     assert "security" not in operation
 
 

@@ -8,8 +8,6 @@ from app.cli.errors import FAILED, MISUSED, CommandFailed
 from app.cli.key_options import LIMITS, grace_of, in_options, wire_of
 from app.errors import GatewayError, InvalidRequest, NotFound, StateUnavailable
 
-NOW = 1_800_000_000.0
-
 _NOTHING: dict[str, Any] = {
     **dict.fromkeys((*LIMITS, "name", "expires", "outage")),
     **dict.fromkeys(("models", "scopes", "metadata"), ()),
@@ -17,7 +15,7 @@ _NOTHING: dict[str, Any] = {
 
 
 def wire(**given: Any) -> dict[str, Any]:
-    return wire_of(_NOTHING | given, now=NOW)
+    return wire_of(_NOTHING | given)
 
 
 def test_what_was_not_given_is_not_asked_for() -> None:
@@ -34,14 +32,14 @@ def test_what_was_not_given_is_not_asked_for() -> None:
         ({"rpm": "60", "budget_day": "2.5"}, {"limits": {"requests_per_minute": 60, "budget_day": 2.5}}),
         ({"rpm": "none"}, {"limits": {"requests_per_minute": None}}),
         ({"rpm": "many"}, {"limits": {"requests_per_minute": "many"}}),
-        ({"expires": "1d"}, {"expires": NOW + 86_400}),
+        ({"expires": "1d"}, {"expires": "1d"}),
         ({"expires": "1896091200"}, {"expires": 1_896_091_200}),
         ({"expires": "2030-01-31T12:00:00Z"}, {"expires": "2030-01-31T12:00:00Z"}),
         ({"expires": "none"}, {"expires": None}),
         ({"outage": "fail_open"}, {"outage": "fail_open"}),
         ({"outage": "none"}, {"outage": None}),
-        ({"metadata": ("a=b=c", "d=")}, {"metadata": {"a": "b=c", "d": ""}}),
-        ({"metadata": ("none",)}, {"metadata": {}}),
+        ({"metadata": ("a=b=c", "d=")}, {"metadata": {"a": "b=c", "d": None}}),
+        ({"metadata": ("none",)}, {"metadata": None}),
     ],
 )
 def test_an_option_asks_for_a_field(given: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -53,9 +51,23 @@ def test_a_note_without_a_value_is_refused() -> None:
         wire(metadata=("a",))
 
 
-@pytest.mark.parametrize(("text", "grace_s"), [(None, 0), ("90", 90), ("1.5", 1.5), ("12h", 43_200), ("x", "x")])
-def test_a_grace_is_seconds_or_a_duration(text: str | None, grace_s: Any) -> None:
-    assert grace_of(text) == grace_s
+def test_a_note_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(CommandFailed, match="--metadata: 'a' is given twice"):
+        wire(metadata=("a=b", "a=c"))
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        (None, {}),
+        ("90", {"grace_s": 90}),
+        ("1.5", {"grace_s": 1.5}),
+        ("12h", {"grace": "12h"}),
+        ("x", {"grace": "x"}),
+    ],
+)
+def test_a_grace_is_seconds_or_a_duration(text: str | None, asked: dict[str, Any]) -> None:
+    assert grace_of(text) == asked
 
 
 @pytest.mark.parametrize(
@@ -64,6 +76,8 @@ def test_a_grace_is_seconds_or_a_duration(text: str | None, grace_s: Any) -> Non
         (InvalidRequest("Not 'limits.budget_day'.", param="limits.budget_day"), "Not --budget-day.", MISUSED),
         (InvalidRequest("Not 'models[3]' or null.", param="models[3]"), "Not --models or none.", MISUSED),
         (InvalidRequest("Not 'grace_s'.", param="grace_s"), "Not --grace.", MISUSED),
+        (InvalidRequest("Not 'metadata.a'.", param="metadata.a"), "Not --metadata.", MISUSED),
+        (InvalidRequest("One of x, or null.", param="outage"), "One of x, or none.", MISUSED),
         (InvalidRequest("No."), "No.", MISUSED),
         (InvalidRequest("Again.", code="conflict"), "Again.", FAILED),
         (InvalidRequest("Revoked.", code="key_revoked", param="id"), "Revoked.", FAILED),

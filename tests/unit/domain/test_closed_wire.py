@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.closed_wire import converted, decoded, invalid
+from app.domain.closed_wire import converted, decoded, in_words, invalid
 from app.errors import InvalidRequest
 from app.schemas.admin import FileContent, KeyChanges, NewKey
 
@@ -21,8 +21,19 @@ def test_a_body_that_is_no_json_says_so(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "param", "code", "message"),
     [
-        (b'{"tenant":"a","colour":1}', "colour", "unknown_parameter", "There is no field 'colour'."),
-        (b'{"tenant":"a","limits":{"rpm":1}}', "limits.rpm", "unknown_parameter", "There is no field 'limits.rpm'."),
+        (
+            b'{"tenant":"a","colour":1}',
+            "colour",
+            "unknown_parameter",
+            "There is no field 'colour'. Fields: name, scopes, models, limits, expires, outage, metadata, tenant.",
+        ),
+        (
+            b'{"tenant":"a","limits":{"rpm":1}}',
+            "limits.rpm",
+            "unknown_parameter",
+            "There is no field 'limits.rpm'. Did you mean 'limits.requests_per_minute'? Fields: requests_per_minute, "
+            "input_tokens_per_minute, output_tokens_per_minute, concurrency, budget_day, budget_month, budget_total.",
+        ),
         (b"{}", "tenant", "missing_required_parameter", "Missing required field 'tenant'."),
         (
             b'{"tenant":5}',
@@ -37,10 +48,16 @@ def test_a_body_that_is_no_json_says_so(body: bytes) -> None:
             "Invalid value for 'models[1]': expected a text, got a whole number.",
         ),
         (
-            b'{"tenant":"a","metadata":{"secret":1}}',
+            b'{"tenant":"a","metadata":5}',
             "metadata",
             "invalid_value",
-            "Invalid value for 'metadata': expected a text, got a whole number.",
+            "Invalid value for 'metadata': expected an object or null, got a whole number.",
+        ),
+        (
+            b'{"tenant":"a","limits":{"concurrency":0}}',
+            "limits.concurrency",
+            "invalid_value",
+            "Invalid value for 'limits.concurrency': expected a whole number from 1 to 100000000.",
         ),
         (
             b"[]",
@@ -78,3 +95,17 @@ def test_a_value_that_is_not_accepted_is_named() -> None:
         "invalid_value",
         "Invalid value for 'name': expected a name.",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Expected `int` <= 31", "expected a whole number of at most 31"),
+        ("Expected `float` >= 0.0", "expected a number of at least 0"),
+        ("Expected `float | null` <= 1000000.0", "expected a number or null of at most 1000000"),
+        ("Expected `bool`, got `str`", "expected true or false, got a text"),
+    ],
+)
+def test_what_msgspec_expected_is_put_into_words(text: str, words: str) -> None:
+    assert in_words(text) == words
+    assert in_words("Expected `int` <= 31", (1, 31)) == "expected a whole number from 1 to 31"

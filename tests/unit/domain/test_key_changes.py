@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -13,8 +13,10 @@ from app.domain.closed_wire import converted
 from app.domain.key_changes import (
     MAX_TIME,
     changed_key,
+    decoded_changes,
     duration_s,
     expiry_from_wire,
+    grace_from_wire,
     limits_from_wire,
     new_key,
     revoked_key,
@@ -23,7 +25,7 @@ from app.domain.key_changes import (
 )
 from app.domain.limits import MAX_BUDGET_NANO, MAX_RATE, NO_LIMITS, Limits
 from app.errors import InvalidRequest
-from app.schemas.admin import KeyChanges, KeyLimits, NewKey
+from app.schemas.admin import KeyChanges, KeyLimits, KeyRotation, NewKey
 
 NOW = 1_800_000_000.0
 ID, SECRET = "a" * 12, "b" * 32
@@ -94,9 +96,10 @@ def test_a_new_key_that_says_no_more_than_its_tenant_has_the_defaults() -> None:
         ({"models": ["a b"]}, "models[0]"),
         ({"outage": "explode"}, "outage"),
         ({"metadata": {str(n): "" for n in range(17)}}, "metadata"),
-        ({"metadata": {"": "x"}}, "metadata"),
-        ({"metadata": {"k" * 65: "x"}}, "metadata"),
-        ({"metadata": {"k": "v" * 513}}, "metadata"),
+        ({"metadata": {"": "x"}}, "metadata."),
+        ({"metadata": {"k" * 65: "x"}}, "metadata." + "k" * 64),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k"),
+        ({"metadata": {"a": "x", "b": 5}}, "metadata.b"),
         ({"expires": "tomorrow"}, "expires"),
         ({"limits": {"concurrency": 0}}, "limits.concurrency"),
     ],
@@ -130,6 +133,41 @@ def test_null_clears() -> None:
     full = with_fields(KEY, KeyChanges(expires=NOW + 5, outage="fail_open"), now=NOW)
     cleared = changed_key(full, KeyChanges(limits=None, expires=None, outage=None), now=NOW)
     assert (cleared.limits, cleared.expires_at, cleared.outage) == (NO_LIMITS, None, None)
+
+
+def test_notes_are_laid_over_those_there_are_and_null_removes() -> None:
+    noted = changed_key(KEY, KeyChanges(metadata={"a": "b", "c": "d"}), now=NOW)
+    assert changed_key(noted, KeyChanges(metadata={"e": "f", "a": "x"}), now=NOW).metadata == {
+        "a": "x",
+        "c": "d",
+        "e": "f",
+    }
+    assert changed_key(noted, KeyChanges(metadata={"a": None, "z": None}), now=NOW).metadata == {"c": "d"}
+    assert changed_key(noted, KeyChanges(metadata={}), now=NOW) == noted
+    assert changed_key(noted, KeyChanges(metadata=None), now=NOW).metadata == {}
+
+
+def test_notes_may_not_grow_beyond_their_number() -> None:
+    full = changed_key(KEY, KeyChanges(metadata={str(n): "" for n in range(16)}), now=NOW)
+    with pytest.raises(InvalidRequest, match="at most 16 pairs"):
+        changed_key(full, KeyChanges(metadata={"one more": ""}), now=NOW)
+    assert len(changed_key(full, KeyChanges(metadata={"one more": "", "0": None}), now=NOW).metadata) == 16
+
+
+@pytest.mark.parametrize("field", ["tenant", "id", "version", "created_at"])
+def test_what_a_key_keeps_for_good_is_said(field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        decoded_changes(b'{"%s": "x"}' % field.encode())
+    assert (caught.value.param, caught.value.message) == (field, f"'{field}' of a key cannot be changed.")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"), [(b'{"expires_at": 1}', "Did you mean 'expires'"), (b'{"name": 1}', "a text"), (b"", "JSON")]
+)
+def test_other_mistakes_in_a_change_are_told_as_everywhere(body: bytes, message: str) -> None:
+    assert decoded_changes(b'{"name": "n"}') == KeyChanges(name="n")
+    with pytest.raises(InvalidRequest, match=message):
+        decoded_changes(body)
 
 
 def test_a_revoked_key_is_neither_changed_nor_rotated() -> None:
@@ -168,13 +206,14 @@ def test_a_limit_that_is_absent_stays_and_null_clears_it() -> None:
 @pytest.mark.parametrize(
     ("wire", "param", "expected"),
     [
-        ({"requests_per_minute": 0}, "requests_per_minute", "a whole number of at least 1"),
-        ({"requests_per_minute": MAX_RATE + 1}, "requests_per_minute", "at most 100000000"),
+        ({"requests_per_minute": 0}, "requests_per_minute", "expected a whole number from 1 to 100000000."),
+        ({"requests_per_minute": MAX_RATE + 1}, "requests_per_minute", "a whole number from 1 to 100000000"),
         ({"input_tokens_per_minute": 1.5}, "input_tokens_per_minute", "expected a whole number or null, got a number"),
         ({"output_tokens_per_minute": True}, "output_tokens_per_minute", "got true or false"),
         ({"concurrency": "5"}, "concurrency", "got a text"),
-        ({"budget_day": -0.01}, "budget_day", "of at least 0"),
-        ({"budget_month": 1_000_000.01}, "budget_month", "of at most 1000000"),
+        ({"budget_day": -0.01}, "budget_day", "expected a number from 0 to 1000000."),
+        ({"budget_month": 1_000_000.01}, "budget_month", "a number from 0 to 1000000"),
+        ({"budget_day": 1e-10}, "budget_day", "expected 0, or at least a nano-dollar (0.000000001)"),
         ({"budget_total": math.nan}, "budget_total", "number"),
         ({"budget_total": math.inf}, "budget_total", "number"),
     ],
@@ -216,9 +255,12 @@ def test_every_nano_dollar_survives_the_wire(nano: int) -> None:
         (1_896_091_200, 1_896_091_200.0),
         (1_896_091_200.5, 1_896_091_200.5),
         (MAX_TIME, float(MAX_TIME)),
+        ("2030-01-31", 1_896_048_000.0),
+        (date(2030, 1, 31), 1_896_048_000.0),
+        ("30d", NOW + 30 * 86_400),
     ],
 )
-def test_an_expiry_is_a_time_with_a_zone_or_unix_seconds(value: object, at: float | None) -> None:
+def test_an_expiry_is_a_time_a_day_a_duration_or_unix_seconds(value: object, at: float | None) -> None:
     assert expiry_from_wire(value, now=NOW) == at
 
 
@@ -226,11 +268,10 @@ def test_an_expiry_is_a_time_with_a_zone_or_unix_seconds(value: object, at: floa
     "value",
     [
         "2030-01-31T12:00:00",
-        "2030-01-31",
-        "30d",
+        "2030-02-31",
+        "0d",
         "",
         datetime(2030, 1, 31),
-        datetime(2030, 1, 31).date(),
         True,
         [],
         NOW,
@@ -245,6 +286,47 @@ def test_any_other_expiry_is_refused(value: object) -> None:
     with pytest.raises(InvalidRequest) as caught:
         expiry_from_wire(value, now=NOW, param="keys[0].expires")
     assert caught.value.param == "keys[0].expires"
+
+
+def test_the_error_of_an_expiry_names_every_form() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        expiry_from_wire("soon", now=NOW)
+    for form in ("2030-01-31T12:00:00Z", "2030-01-31 (its beginning, UTC)", "30d or 12h", "Unix seconds"):
+        assert form in caught.value.message
+
+
+def test_where_there_is_no_now_there_are_no_durations() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        expiry_from_wire("30d")
+    assert "duration" not in caught.value.message
+    assert expiry_from_wire("2001-01-01") == 978_307_200.0
+
+
+@pytest.mark.parametrize(
+    ("wire", "grace_s"),
+    [
+        (KeyRotation(), 0.0),
+        (KeyRotation(grace_s=1.5), 1.5),
+        (KeyRotation(grace="12h"), 43_200.0),
+        (KeyRotation(grace="30d"), 2_592_000.0),
+    ],
+)
+def test_a_grace_is_seconds_or_a_duration(wire: KeyRotation, grace_s: float) -> None:
+    assert grace_from_wire(wire) == grace_s
+
+
+@pytest.mark.parametrize(
+    ("wire", "expected"),
+    [
+        (KeyRotation(grace="foo"), "a duration such as 90s, 30m, 1h or 7d, up to 30d, or a number of seconds"),
+        (KeyRotation(grace="31d"), "up to 30d"),
+        (KeyRotation(grace="1h", grace_s=5.0), "either grace or grace_s, not both"),
+    ],
+)
+def test_any_other_grace_is_refused(wire: KeyRotation, expected: str) -> None:
+    with pytest.raises(InvalidRequest, match=expected) as caught:
+        grace_from_wire(wire)
+    assert caught.value.param == "grace"
 
 
 @pytest.mark.parametrize(

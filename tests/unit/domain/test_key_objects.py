@@ -58,11 +58,17 @@ def test_an_object_shows_everything_but_hashes() -> None:
         "created_at": "2027-01-15T08:00:00Z",
         "expires_at": "2027-01-15T08:01:00Z",
         "revoked_at": "2027-01-15T08:00:01Z",
-        "old_key_until": "2027-01-15T08:00:00.500000Z",
+        "old_key_until": None,
         "version": 3,
         "status": "revoked",
         "metadata": {"a": "b"},
     }
+
+
+def test_the_text_before_a_rotation_is_shown_as_long_as_the_key_is_not_revoked() -> None:
+    rotated = msgspec.structs.replace(KEY, previous_hash="22" * 32, previous_until=NOW + 0.5)
+    shown = msgspec.to_builtins(key_object(rotated, now=NOW))
+    assert shown["old_key_until"] == "2027-01-15T08:00:00.500000Z"
 
 
 def test_a_new_key_has_changed_in_everything_that_is_set() -> None:
@@ -92,8 +98,9 @@ def test_a_change_names_what_it_was_and_what_it_became() -> None:
 
 def test_an_entry_of_the_audit_is_shown_with_its_time() -> None:
     entry = KeyChange(at=NOW, actor="cli:ann", action="update", key_id="k", tenant="t", changes={"name": {}})
-    assert msgspec.to_builtins(change_object(entry)) == {
+    assert msgspec.to_builtins(change_object("7-0", entry)) == {
         "object": "key_change",
+        "id": "7-0",
         "at": "2027-01-15T08:00:00Z",
         "actor": "cli:ann",
         "action": "update",
