@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from litestar import Request, Response
 from litestar.exceptions import (
@@ -21,7 +22,9 @@ from litestar.exceptions import (
 )
 from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
 
+from app.api.operation import DocumentedOperation, Json
 from app.api.unknown import unknown_url
+from app.domain.closed_wire import in_words
 from app.errors import (
     BodyTooLarge,
     GatewayError,
@@ -96,7 +99,17 @@ def record_of(scope: Scope) -> RequestRecord | None:
     return record if isinstance(record, RequestRecord) else None
 
 
-def from_litestar(error: LitestarException, *, method: str, path: str, routes: Collection[str]) -> GatewayError:
+_NO_PARAMETERS: Final[Mapping[str, Json]] = MappingProxyType({})
+
+
+def from_litestar(
+    error: LitestarException,
+    *,
+    method: str,
+    path: str,
+    routes: Collection[str],
+    parameters: Mapping[str, Json] = _NO_PARAMETERS,
+) -> GatewayError:
     """An exception of Litestar's as one of our tree.
 
     Args:
@@ -104,6 +117,7 @@ def from_litestar(error: LitestarException, *, method: str, path: str, routes: C
         method: HTTP method of the request.
         path: its path.
         routes: paths of all routes, as templates.
+        parameters: schemas of the parameters of the route, by name.
     """
     match error:
         case MethodNotAllowedException():
@@ -111,7 +125,7 @@ def from_litestar(error: LitestarException, *, method: str, path: str, routes: C
         case NotFoundException():
             return unknown_url(method, path, routes)
         case ValidationException():
-            return _invalid_parameter(error)
+            return _invalid_parameter(error, parameters)
         case HTTPException(status_code=413):
             return BodyTooLarge("The request body is larger than this gateway accepts.")
         case HTTPException(status_code=408):
@@ -137,22 +151,22 @@ class MethodNotAllowedWith(MethodNotAllowed):
         super().__init__(f"{path[:200]} does not accept {method}; it accepts {self.allow}.")
 
 
-def _invalid_parameter(error: ValidationException) -> InvalidRequest:
+def _invalid_parameter(error: ValidationException, parameters: Mapping[str, Json]) -> InvalidRequest:
     """Names the parameter where Litestar does: ``extra`` is a list of ``{"message", "key", "source"}``."""
     extra: Any = error.extra
     first = extra[0] if isinstance(extra, list) and extra and isinstance(extra[0], dict) else {}
     param = first.get("key") or None
-    what = _sentence(_EXPECTED.sub(_in_words, str(first.get("message", "")))) or "The value is not valid."
+    schema = parameters.get(param or "", {})
+    bounds = (schema["minimum"], schema["maximum"]) if {"minimum", "maximum"} <= schema.keys() else None
+    what = (
+        _sentence(in_words(_TYPE_OF_TEXT.sub(r"\1", str(first.get("message", ""))), bounds))
+        or "The value is not valid."
+    )
     return InvalidRequest(f"Invalid value for '{param}': {what}" if param else what, param=param, code="invalid_value")
 
 
-#: What msgspec says of a value of another type.
-_EXPECTED = re.compile(r"Expected `(\w+)(?: \| null)?`, got `\w+`")
-_TYPES = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
-
-
-def _in_words(expected: re.Match[str]) -> str:
-    return f"expected {_TYPES.get(expected[1], expected[1])}"
+#: What msgspec adds of the type of a value, which is always a text in a URL, and of parameters that may be absent.
+_TYPE_OF_TEXT: Final = re.compile(r"(?: \| null)?(`), got `\w+`")
 
 
 def _sentence(text: str) -> str:
@@ -199,10 +213,24 @@ def _on_gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> R
 
 def _on_litestar_exception(request: Request[Any, Any, Any], error: LitestarException) -> Response[bytes]:
     routes = [route.path for route in request.app.routes]
-    ours = from_litestar(error, method=request.scope["method"], path=request.scope["path"], routes=routes)
+    ours = from_litestar(
+        error,
+        method=request.scope["method"],
+        path=request.scope["path"],
+        routes=routes,
+        parameters=_parameters(request),
+    )
     if isinstance(ours, InternalError):
         ours = unexpected(error, record_of(request.scope))
     return _render(request, ours)
+
+
+def _parameters(request: Request[Any, Any, Any]) -> Mapping[str, Json]:
+    """The schemas of the parameters of the route that answers, by name."""
+    operation = getattr(request.scope.get("route_handler"), "operation_class", None)
+    if not (isinstance(operation, type) and issubclass(operation, DocumentedOperation)):
+        return {}
+    return {parameter.name: parameter.schema for parameter in operation.doc.parameters}
 
 
 def _on_anything_else(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
