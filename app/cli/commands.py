@@ -38,8 +38,7 @@ def command_line(args: Sequence[str]) -> int:
     except click.exceptions.Abort:
         return _fail("Aborted.", FAILED)
     except click.ClickException as exc:
-        hint = "" if isinstance(exc, _UnknownWord) else " 'claude-wrapper --help' shows what there is."
-        return _fail(exc.format_message() + hint, MISUSED)
+        return _fail(exc.format_message() + _hint(exc), MISUSED)
     except CommandFailed as exc:
         return _fail(exc.message, exc.status)
     except SettingError as exc:
@@ -53,6 +52,15 @@ def command_line(args: Sequence[str]) -> int:
             raise
         return _fail(f"What this prints cannot be written: {exc.strerror}.", FAILED)
     return status if isinstance(status, int) else 0
+
+
+def _hint(exc: click.ClickException) -> str:
+    """Where help is on what was misused."""
+    if isinstance(exc, _UnknownWord):
+        return ""
+    context = exc.ctx if isinstance(exc, click.UsageError) else None
+    command = "claude-wrapper" if context is None else context.command_path.removesuffix(" serve")
+    return f" '{command} --help' shows what there is."
 
 
 #: What writing to a full disk, a closed terminal or a closed descriptor fails with.

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from rich.cells import cell_len, set_cell_size
+
 from app.domain.auth import ApiKey
 from app.domain.key_objects import status_of
 from app.domain.limits import NANO_PER_USD, Limits
 
-_TABLE = ("ID", "TENANT", "NAME", "STATUS", "LIMITS", "CREATED")
-_NAME_CHARS = 32
+#: Columns that a table has only where a key fills them.
+_OPTIONAL = frozenset({"MODELS", "EXPIRES"})
+_NAME_CELLS = 32
+_MODELS_CELLS = 40
 
 _RATES = {
     "requests_per_minute": "req/min",
@@ -18,11 +22,11 @@ _RATES = {
     "output_tokens_per_minute": "out/min",
     "concurrency": "at once",
 }
-_BUDGETS = {"budget_day_nano": "day", "budget_month_nano": "month", "budget_total_nano": "total"}
+_BUDGETS = {"budget_day_nano": "/day", "budget_month_nano": "/month", "budget_total_nano": " in all"}
 
 
-def key_in_words(key: ApiKey, *, now: float) -> str:
-    """Everything about a key, a line for each thing."""
+def key_in_words(key: ApiKey, *, now: float, store: str = "") -> str:
+    """Everything about a key, a line for each thing; where it is kept, where that is given."""
     rows = {
         "id": key.id,
         "tenant": key.tenant,
@@ -35,19 +39,23 @@ def key_in_words(key: ApiKey, *, now: float) -> str:
         "created": _day_and_time(key.created_at),
         "expires": "never" if key.expires_at is None else _day_and_time(key.expires_at),
         "revoked": "" if key.revoked_at is None else _day_and_time(key.revoked_at),
-        "old key until": _day_and_time(key.previous_until) if key.previous_until > now else "",
+        "old key until": _old_until(key, now),
         "metadata": ", ".join(f"{name}={value}" for name, value in key.metadata.items()),
         "version": str(key.version),
+        "store": store,
     }
     return "\n".join(f"  {name:<15}{value}" for name, value in rows.items() if value)
 
 
 def keys_in_a_table(keys: Sequence[ApiKey], *, now: float) -> str:
-    """Many keys, a line for each."""
-    rows = [_TABLE, *(_row(key, now) for key in keys)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_TABLE))]
+    """Many keys, a line for each, by tenant and name."""
+    rows = [_row(key, now) for key in sorted(keys, key=lambda key: (key.tenant, key.name, key.id))]
+    columns = [name for name in rows[0] if name not in _OPTIONAL or any(row[name] for row in rows)]
+    table = [columns, *([row[name] or "-" for name in columns] for row in rows)]
+    widths = [max(cell_len(line[column]) for line in table) for column in range(len(columns))]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(set_cell_size(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
     )
 
 
@@ -55,17 +63,37 @@ def limits_in_words(limits: Limits) -> str:
     """``60 req/min, 5 at once, $2.50/day``; empty without any."""
     rates = [f"{value} {word}" for name, word in _RATES.items() if (value := getattr(limits, name)) is not None]
     budgets = [
-        f"${value / NANO_PER_USD:.9g}/{word}"
-        for name, word in _BUDGETS.items()
-        if (value := getattr(limits, name)) is not None
+        f"${_dollars(value)}{word}" for name, word in _BUDGETS.items() if (value := getattr(limits, name)) is not None
     ]
     return ", ".join(rates + budgets)
 
 
-def _row(key: ApiKey, now: float) -> tuple[str, ...]:
-    name = key.name if len(key.name) <= _NAME_CHARS else key.name[: _NAME_CHARS - 3] + "..."
-    limits = limits_in_words(key.limits) or "-"
-    return (key.id, key.tenant, name, status_of(key, now=now), limits, _day_and_time(key.created_at))
+def _dollars(nano: int) -> str:
+    """``2.5``, ``0.000000001``: never with an exponent."""
+    whole, rest = divmod(nano, NANO_PER_USD)
+    return f"{whole}.{rest:09d}".rstrip("0").rstrip(".")
+
+
+def _row(key: ApiKey, now: float) -> dict[str, str]:
+    return {
+        "ID": key.id,
+        "TENANT": key.tenant,
+        "NAME": _cut(key.name, _NAME_CELLS),
+        "STATUS": status_of(key, now=now),
+        "MODELS": _cut(", ".join(key.models), _MODELS_CELLS),
+        "LIMITS": limits_in_words(key.limits),
+        "EXPIRES": "" if key.expires_at is None else _day_and_time(key.expires_at),
+        "CREATED": _day_and_time(key.created_at),
+    }
+
+
+def _cut(text: str, cells: int) -> str:
+    """A text that is no wider than that; CJK characters are two cells wide."""
+    return text if cell_len(text) <= cells else set_cell_size(text, cells - 3).rstrip() + "..."
+
+
+def _old_until(key: ApiKey, now: float) -> str:
+    return _day_and_time(key.previous_until) if key.previous_until > now and key.revoked_at is None else ""
 
 
 def _day_and_time(at: float) -> str:

@@ -6,16 +6,20 @@ import getpass
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
 import msgspec
+from msgspec import UNSET, Struct
 
 from app.cli.errors import MISUSED, CommandFailed
 from app.cli.key_options import grace_of, in_options, key_options, wire_of
 from app.cli.key_words import key_in_words, keys_in_a_table
+from app.cli.model_names import doubts
 from app.cli.options import chosen_port, port_options
 from app.cli.store import with_store
+from app.config import Config, SettingError, resolve
 from app.domain.auth import ApiKey
 from app.domain.closed_wire import converted
 from app.domain.key_changes import IssuedKey, grace_from_wire
@@ -27,7 +31,7 @@ from app.state.connection import StateConnection
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-S = TypeVar("S", bound=msgspec.Struct)
+S = TypeVar("S", bound=Struct)
 
 _PAGE = 1000
 
@@ -43,7 +47,7 @@ class _Keys(click.Group):
         """Moves the sub-command to the front."""
         at = next((at for at, arg in enumerate(args) if arg in self.commands), None)
         if at is not None:
-            args = [args[at], *args[:at], *args[at + 1 :]]
+            args = [args[at], *args[at + 1 :], *args[:at]]
         return super().parse_args(ctx, args)
 
 
@@ -52,8 +56,8 @@ class _Keys(click.Group):
 def command(ctx: click.Context) -> None:
     """Make, show, change and revoke API keys, in the store that the gateway uses.
 
-    That is CLAUDE_WRAPPER_REDIS_URL; without it the embedded server of the gateway on --port, running or not. Changes
-    count at once on every replica.
+    That is CLAUDE_WRAPPER_REDIS_URL; without it the embedded server of the gateway on PORT (8000), running or not.
+    Changes count at once on every replica.
     """
     if ctx.invoked_subcommand is None:
         names = ", ".join(command.commands)
@@ -62,40 +66,65 @@ def command(ctx: click.Context) -> None:
         )
 
 
-def _store_options(function: F) -> F:
-    function = click.option("--json", "as_json", is_flag=True, help="as one JSON object")(function)
-    return click.option(
+_OPEN = (
+    "A gateway that asks for no key lets everybody in all the same: set CLAUDE_WRAPPER_REQUIRE_KEY=yes "
+    "(or an admin key)."
+)
+
+
+class _Asked(Struct, frozen=True):
+    """What was asked of every command: which store, and in which form to answer."""
+
+    port: str | None
+    redis_url: str | None
+    as_json: bool
+
+    def ask(self, use: Callable[[StateConnection], Awaitable[T]]) -> tuple[T, str]:
+        """What ``use`` returns for the store, and which store that is, in words."""
+        try:
+            return with_store(os.environ, use, port=self.port, redis_url=self.redis_url)
+        except GatewayError as exc:
+            raise in_options(exc) from None
+
+
+def _on_store(function: F) -> F:
+    """``[PORT]``, ``--port``, ``--redis-url`` and ``--json``; they come as ``asked``."""
+
+    @wraps(function)
+    def called(bare_port: str | None, port: str | None, redis_url: str | None, as_json: bool, **rest: Any) -> Any:
+        return function(asked=_Asked(chosen_port(bare_port, port), redis_url, as_json), **rest)
+
+    with_json = click.option("--json", "as_json", is_flag=True, help="as one JSON object")(called)
+    with_url = click.option(
         "--redis-url", metavar="URL", help="the store, instead of CLAUDE_WRAPPER_REDIS_URL; 'ps' shows it"
-    )(function)
+    )(with_json)
+    return port_options(with_url)  # type: ignore[return-value]
 
 
-_port = click.option("-p", "--port", metavar="PORT", help="port of the gateway (8000)")
 _id = click.argument("key_id", metavar="ID")
 
 
 @command.command()
 @click.option("--tenant", metavar="NAME", help="name of the tenant it belongs to; needed")
 @key_options
-@port_options
-@_store_options
-def create(
-    tenant: str | None, bare_port: str | None, port: str | None, redis_url: str | None, as_json: bool, **given: Any
-) -> None:
+@_on_store
+def create(asked: _Asked, tenant: str | None, **given: Any) -> None:
     """Make a key; its text is shown this once."""
     if tenant is None:
         raise CommandFailed("--tenant: say whose key it is to be, such as --tenant acme.", status=MISUSED)
     now = time.time()
     wire = _accepted({"tenant": tenant, **wire_of(given)}, NewKey)
-    port = chosen_port(bare_port, port)
-    issued = _asked(lambda state: api_keys.create(state, wire, actor=_actor(), now=now), port, redis_url)
-    _show_issued(issued, f"Key {issued.key.id} of tenant {tenant} was made.", as_json=as_json, now=now)
+    issued, store = asked.ask(lambda state: api_keys.create(state, wire, actor=_actor(), now=now))
+    _show_issued(issued, f"Key {issued.key.id} of tenant {tenant} was made in {store}.", asked, now)
+    _doubt_models(wire)
+    if not asked.as_json and _is_open():
+        click.echo(f"\n{_OPEN}")
 
 
 @command.command("list")
 @click.option("--tenant", metavar="NAME", help="keys of this tenant only")
-@port_options
-@_store_options
-def list_(tenant: str | None, bare_port: str | None, port: str | None, redis_url: str | None, as_json: bool) -> None:
+@_on_store
+def list_(asked: _Asked, tenant: str | None) -> None:
     """Show all keys."""
     now = time.time()
 
@@ -108,34 +137,35 @@ def list_(tenant: str | None, bare_port: str | None, port: str | None, redis_url
             found += page.keys
         return found
 
-    keys = _asked(read, chosen_port(bare_port, port), redis_url)
-    if as_json:
+    keys, store = asked.ask(read)
+    if asked.as_json:
         data = tuple(key_object(key, now=now) for key in keys)
         _print_json(KeyList(data=data, has_more=False, last_id=keys[-1].id if keys else None))
     elif keys:
-        click.echo(keys_in_a_table(keys, now=now))
+        click.echo(f"{keys_in_a_table(keys, now=now)}\n\n{len(keys)} in {store}.")
     else:
-        click.echo("There are no keys." if tenant is None else f"Tenant {tenant} has no keys.")
+        click.echo(f"There are no keys in {store}." if tenant is None else f"Tenant {tenant} has no keys in {store}.")
 
 
 @command.command()
 @_id
-@_port
-@_store_options
-def show(key_id: str, port: str | None, redis_url: str | None, as_json: bool) -> None:
+@_on_store
+def show(asked: _Asked, key_id: str) -> None:
     """Show one key."""
-    key = _asked(lambda state: api_keys.find(state, key_id), port, redis_url)
+    key, store = asked.ask(lambda state: api_keys.find(state, key_id))
     if key is None:
-        raise CommandFailed(f"There is no key {key_id!r}. 'claude-wrapper keys list' shows those there are.")
-    _show(key, "", as_json=as_json, now=time.time())
+        raise CommandFailed(f"There is no key {key_id!r} in {store}. 'claude-wrapper keys list' shows those there are.")
+    if asked.as_json:
+        _print_json(key_object(key, now=time.time()))
+    else:
+        click.echo(key_in_words(key, now=time.time(), store=store))
 
 
 @command.command()
 @_id
 @key_options
-@_port
-@_store_options
-def update(key_id: str, port: str | None, redis_url: str | None, as_json: bool, **given: Any) -> None:
+@_on_store
+def update(asked: _Asked, key_id: str, **given: Any) -> None:
     """Change a key.
 
     What is not named stays, each limit and each note too. 'none' clears a limit, the expiry, the policy, the models or
@@ -145,8 +175,12 @@ def update(key_id: str, port: str | None, redis_url: str | None, as_json: bool, 
     wire = _accepted(wire_of(given), KeyChanges)
     if wire == KeyChanges():
         raise CommandFailed("Say what is to change, such as --rpm 60 or --budget-day none.", status=MISUSED)
-    key = _asked(lambda state: api_keys.update(state, key_id, wire, actor=_actor(), now=now), port, redis_url)
-    _show(key, f"Key {key.id} was changed.", as_json=as_json, now=now)
+    key, store = asked.ask(lambda state: api_keys.update(state, key_id, wire, actor=_actor(), now=now))
+    if asked.as_json:
+        _print_json(key_object(key, now=now))
+    else:
+        click.echo(f"Key {key.id} was changed in {store}.\n{key_in_words(key, now=now)}")
+    _doubt_models(wire)
 
 
 @command.command()
@@ -154,41 +188,30 @@ def update(key_id: str, port: str | None, redis_url: str | None, as_json: bool, 
 @click.option(
     "--grace", metavar="TIME", help="the old text stays good this long: 90s, 30m, 12h, 7d or seconds, up to 30d; 0"
 )
-@_port
-@_store_options
-def rotate(key_id: str, grace: str | None, port: str | None, redis_url: str | None, as_json: bool) -> None:
+@_on_store
+def rotate(asked: _Asked, key_id: str, grace: str | None) -> None:
     """Give a key a new text, which is shown this once."""
     now = time.time()
     grace_s = _grace_s(grace)
-    issued = _asked(
-        lambda state: api_keys.rotate(state, key_id, grace_s=grace_s, actor=_actor(), now=now), port, redis_url
-    )
-    _show_issued(issued, f"Key {issued.key.id} has a new text.", as_json=as_json, now=now)
+    issued, store = asked.ask(lambda state: api_keys.rotate(state, key_id, grace_s=grace_s, actor=_actor(), now=now))
+    _show_issued(issued, f"Key {issued.key.id} has a new text in {store}.", asked, now)
 
 
 @command.command()
 @_id
-@_port
-@_store_options
-def revoke(key_id: str, port: str | None, redis_url: str | None, as_json: bool) -> None:
+@_on_store
+def revoke(asked: _Asked, key_id: str) -> None:
     """Revoke a key for good.
 
     Says whether that is on the disk of the store, so that a restart keeps it.
     """
     now = time.time()
-    done = _asked(lambda state: api_keys.revoke(state, key_id, actor=_actor(), now=now), port, redis_url)
-    if as_json:
+    done, store = asked.ask(lambda state: api_keys.revoke(state, key_id, actor=_actor(), now=now))
+    if asked.as_json:
         shown = key_object(done.key, now=now)
         _print_json(msgspec.structs.replace(shown, durable=done.durable, durability=done.durability))
     else:
-        click.echo(f"Key {done.key.id} of tenant {done.key.tenant} is revoked. {done.durability}")
-
-
-def _asked(use: Callable[[StateConnection], Awaitable[T]], port: str | None, redis_url: str | None) -> T:
-    try:
-        return with_store(os.environ, use, port=port, redis_url=redis_url)
-    except GatewayError as exc:
-        raise in_options(exc) from None
+        click.echo(f"Key {done.key.id} of tenant {done.key.tenant} is revoked in {store}. {done.durability}")
 
 
 def _accepted(wire: dict[str, Any], type_: type[S]) -> S:
@@ -213,22 +236,27 @@ def _actor() -> str:
         return f"cli:uid {os.getuid()}"
 
 
-def _show_issued(issued: IssuedKey, what: str, *, as_json: bool, now: float) -> None:
-    if as_json:
+def _doubt_models(wire: KeyChanges) -> None:
+    for doubt in doubts(() if wire.models is UNSET else wire.models, os.environ):
+        click.echo(f"claude-wrapper: --models: {doubt}", err=True)
+
+
+def _is_open() -> bool:
+    """Whether a gateway with the settings of this environment would ask for no key."""
+    try:
+        config, _ = resolve(Config, os.environ, {})
+    except SettingError:  # which the gateway says, and does not start
+        return False
+    return not config.is_protected
+
+
+def _show_issued(issued: IssuedKey, what: str, asked: _Asked, now: float) -> None:
+    if asked.as_json:
         _print_json(msgspec.structs.replace(key_object(issued.key, now=now), key=issued.text))
         return
     click.echo(f"{what} This is the key, shown only once:\n\n{issued.text}\n")
     click.echo(key_in_words(issued.key, now=now))
 
 
-def _show(key: ApiKey, what: str, *, as_json: bool, now: float) -> None:
-    if as_json:
-        _print_json(key_object(key, now=now))
-        return
-    if what:
-        click.echo(what)
-    click.echo(key_in_words(key, now=now))
-
-
-def _print_json(shown: msgspec.Struct) -> None:
+def _print_json(shown: Struct) -> None:
     click.echo(msgspec.json.encode(shown))

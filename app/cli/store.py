@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+import click
+
 from app.cli.errors import MISUSED, CommandFailed
 from app.cli.instance import Instance, data_root
 from app.cli.state_choice import choose_state, masked
@@ -15,6 +17,7 @@ from app.config import Config, SettingError, resolve
 from app.errors import StateUnavailable
 from app.state import connect
 from app.state.connection import StateConnection
+from app.state.urls import VARIABLE
 from workers import embedded_state
 
 T = TypeVar("T")
@@ -37,8 +40,8 @@ def with_store(
     *,
     port: str | None,
     redis_url: str | None,
-) -> T:
-    """What ``use`` returns for the store.
+) -> tuple[T, str]:
+    """What ``use`` returns for the store, and which store that is, in words.
 
     With ``auto`` the embedded server of the port is reached; where no gateway runs it is started for this command.
 
@@ -55,25 +58,38 @@ def with_store(
     # Nothing else of the settings has to be right for it.
     known = {name: environ[name] for name in _VARIABLES if name in environ}
     config, _ = resolve(Config, known, {"port": port, "redis_url": redis_url})
-    with _url(config, environ) as url:
-        return asyncio.run(_used(url, use))
+    setting = VARIABLE if redis_url is None else "--redis-url"
+    try:
+        with _store(config, environ) as (url, words):
+            return asyncio.run(_used(url, use, setting)), words
+    except SettingError as exc:
+        raise SettingError(str(exc).replace(VARIABLE, setting)) from None
 
 
 @contextmanager
-def _url(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+def _store(config: Config, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The URL of the store, and the store in words."""
     if config.redis_url == "auto" and config.port == 0:
         raise SettingError("--port: say which port; 0 is any free one.")
     instance = Instance(data_root(config.data_dir, environ), config.port)
+    embedded = f"the embedded state server of port {config.port} ({instance.directory})"
     if config.redis_url == "auto" and instance.running_pid() is not None:
-        yield _of_running(instance)
+        yield _of_running(instance), embedded
         return
+    is_new = not instance.directory.exists()
     with suppress(OSError):  # the embedded server says what is wrong with the directory
         instance.prepare()
     choice = choose_state(config, instance, environ)
     if choice.url.startswith("memory:"):
         raise CommandFailed(_IN_MEMORY, status=MISUSED)
+    if choice.server is not None and is_new:
+        click.echo(
+            f"claude-wrapper: No gateway has run on port {config.port} yet; a state of its own begins in "
+            f"{instance.directory}.",
+            err=True,
+        )
     try:
-        yield choice.url
+        yield choice.url, choice.words if choice.server is None else embedded
     finally:
         if choice.server is not None:
             choice.server.stop()
@@ -95,7 +111,7 @@ def _of_running(instance: Instance) -> str:
     )
 
 
-async def _used(url: str, use: Callable[[StateConnection], Awaitable[T]]) -> T:
+async def _used(url: str, use: Callable[[StateConnection], Awaitable[T]], setting: str) -> T:
     logging.getLogger("app.state.outage_log").disabled = True  # it speaks of a gateway that goes on
     state = connect(url, timeout_s=TIMEOUT_S, client_name="claude-wrapper-command")
     try:
@@ -104,7 +120,7 @@ async def _used(url: str, use: Callable[[StateConnection], Awaitable[T]]) -> T:
         why = state.status.last_failure or exc.message
         raise CommandFailed(
             f"The state store at {masked(url)} is not available: {why}. "
-            "Check CLAUDE_WRAPPER_REDIS_URL: host, port, password, TLS (rediss://)."
+            f"Check {setting}: host, port, password, TLS (rediss://)."
         ) from None
     finally:
         await state.close()

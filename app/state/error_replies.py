@@ -86,6 +86,11 @@ def error_from_reply(text: str) -> StateError:
         return StoreUnfit(_sentence(_UNFIT[code], code), retry_after_s=RETRY_AFTER_S)
     if code in _WRITES_REFUSED:
         return WritesRefused(_sentence(_WRITES_REFUSED[code], code), retry_after_s=RETRY_AFTER_S)
+    if code == "NOPERM":
+        return StateError(
+            "The state store does not let its user do this (NOPERM): the Redis user needs the keys ~cw:*, the channels "
+            "&cw:* and the commands on both."
+        )
     line = _SCRIPT_LINE.search(text)
     where = f" at {line.group().lstrip('@')}" if line else ""
     return StateError(f"The state store refused a command ({code}{where}).")

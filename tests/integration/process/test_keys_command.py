@@ -35,13 +35,13 @@ class Keys:
             env=self._env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
-    def said(self, *args: str) -> str:
+    def said(self, *args: str, warned: str = "") -> str:
         ran = self.ran(*args)
-        assert (ran.returncode, ran.stderr) == (0, "")
+        assert (ran.returncode, ran.stderr) == (0, warned)
         return ran.stdout
 
-    def json(self, *args: str) -> dict[str, Any]:
-        said = self.said(*args, "--json")
+    def json(self, *args: str, warned: str = "") -> dict[str, Any]:
+        said = self.said(*args, "--json", warned=warned)
         assert said.count("\n") == 1
         answered: dict[str, Any] = json.loads(said)
         return answered
@@ -105,20 +105,58 @@ def test_people_get_the_text_of_a_key_on_a_line_of_its_own(keys: Keys) -> None:
     rotated = keys.said("rotate", key_id).split("\n")
     assert rotated[2].startswith("sk-cw-")
     assert rotated[2] != text
-    assert keys.said("update", key_id, "--name", "other").startswith(f"Key {key_id} was changed.\n")
-    assert keys.said("revoke", key_id).startswith(f"Key {key_id} of tenant acme is revoked. The server keeps no ")
+    assert keys.said("update", key_id, "--name", "other").startswith(f"Key {key_id} was changed in unix://")
+    assert " of tenant acme is revoked in unix:///" in (revoked := keys.said("revoke", key_id))
+    assert "The server keeps no " in revoked
+
+
+def test_every_answer_to_people_names_the_store_without_its_password(keys: Keys, server: RedisServer) -> None:
+    server.ask("CONFIG", "SET", "requirepass", "very-secret")
+    try:
+        url = server.url.replace("unix://", "unix://:very-secret@")
+        key_id = keys.json("create", "--tenant", "acme", "--redis-url", url)["id"]
+        for args in (("create", "--tenant", "b"), ("list",), ("show", key_id), ("rotate", key_id), ("revoke", key_id)):
+            said = keys.said(*args, "--redis-url", url)
+            assert f"{server.url}" in said
+            assert "very-secret" not in said
+        assert server.url in keys.refused("show", "0123456789ab", "--redis-url", url)[1]
+    finally:
+        server.ask("AUTH", "very-secret")
+        server.ask("CONFIG", "SET", "requirepass", "")
+
+
+def test_a_key_for_a_gateway_that_is_open_comes_with_a_word_about_that(keys: Keys, server: RedisServer) -> None:
+    word = "lets everybody in all the same: set CLAUDE_WRAPPER_REQUIRE_KEY=yes"
+    assert word in keys.said("create", "--tenant", "acme")
+    protected = Keys(CLAUDE_WRAPPER_REDIS_URL=server.url, CLAUDE_WRAPPER_REQUIRE_KEY="yes")
+    assert word not in protected.said("create", "--tenant", "acme")
+
+
+def test_a_model_that_nobody_knows_is_doubted_and_accepted(keys: Keys) -> None:
+    doubt = "claude-wrapper: --models: no known model is called 'haikuu'. Did you mean 'haiku'?\n"
+    made = keys.json("create", "--tenant", "acme", "--models", "haikuu,opus", warned=doubt)
+    assert made["models"] == ["haikuu", "opus"]
+    assert keys.json("update", made["id"], "--models", "haikuu", warned=doubt)["models"] == ["haikuu"]
+
+
+def test_a_user_of_redis_that_may_not_is_told_what_it_needs(server: RedisServer) -> None:
+    server.ask("ACL", "SETUSER", "ann", "on", ">pass", "~other:*", "+@all")
+    status, said = Keys(CLAUDE_WRAPPER_REDIS_URL=server.url.replace("unix://", "unix://ann:pass@")).refused("list")
+    assert status == 1
+    assert "needs the keys ~cw:*, the channels &cw:*" in said
 
 
 def test_the_list_is_a_table(keys: Keys) -> None:
-    assert keys.said("list") == "There are no keys.\n"
+    assert keys.said("list").startswith("There are no keys in unix://")
     key_id = keys.json("create", "--tenant", "acme", "--name", "n" * 40, "--concurrency", "5")["id"]
     other_id = keys.json("create", "--tenant", "other")["id"]
-    head, *rows = keys.said("list").splitlines()
+    head, *rows, _, last = keys.said("list").splitlines()
+    assert last.startswith("2 in unix://")
     assert head.split() == ["ID", "TENANT", "NAME", "STATUS", "LIMITS", "CREATED"]
     assert sorted(row.split()[0] for row in rows) == sorted([key_id, other_id])
     assert len({row.index("active") for row in [*rows]} | {head.index("STATUS")}) == 1
     assert any(" " + "n" * 29 + "...  active  5 at once" in row for row in rows)
-    assert keys.said("list", "--tenant", "nobody") == "Tenant nobody has no keys.\n"
+    assert keys.said("list", "--tenant", "nobody").startswith("Tenant nobody has no keys in unix://")
     listed = keys.json("list", "--tenant", "acme")
     assert ([key["id"] for key in listed["data"]], listed["has_more"]) == ([key_id], False)
 
@@ -142,8 +180,8 @@ def test_a_server_that_writes_to_its_disk_makes_a_revocation_durable(redis_serve
         (("create",), "--tenant: say whose key it is to be"),
         (("create", "--tenant", "a b"), "Invalid value for --tenant: expected 1 to 64 letters"),
         (("create", "--tenant", "a", "--rpm", "many"), "Invalid value for --rpm: expected a whole number or none"),
-        (("create", "--tenant", "a", "--rpm", "0"), "Invalid value for --rpm: expected a whole number of at least 1."),
-        (("create", "--tenant", "a", "--budget-day", "-1"), "Invalid value for --budget-day: expected a number of"),
+        (("create", "--tenant", "a", "--rpm", "0"), "Invalid value for --rpm: expected a whole number from 1 to"),
+        (("create", "--tenant", "a", "--budget-day", "-1"), "Invalid value for --budget-day: expected a number from"),
         (("create", "--tenant", "a", "--budget-day", "nan"), "Invalid value for --budget-day: "),
         (("create", "--tenant", "a", "--input-tpm", "1.5"), "Invalid value for --input-tpm: "),
         (("create", "--tenant", "a", "--scopes", "root"), "Invalid value for --scopes: expected at least one of"),
@@ -153,11 +191,15 @@ def test_a_server_that_writes_to_its_disk_makes_a_revocation_durable(redis_serve
         (("create", "--tenant", "a", "--outage", "panic"), "Invalid value for --outage: expected one of fail_open"),
         (("create", "--tenant", "a", "--metadata", "x"), "--metadata: 'x' is no K=V pair."),
         (("create", "--tenant", "a", "--colour", "red"), "No such option"),
-        (("rotate", "0123456789ab", "--grace", "31d"), "Invalid value for --grace: expected a number of at most"),
+        (("rotate", "0123456789ab", "--grace", "31d"), "Invalid value for --grace: expected a duration such as"),
+        (("rotate", "0123456789ab", "--grace", "foo"), "such as 90s, 30m, 1h or 7d, up to 30d, or a number of seconds"),
+        (("update", "0123456789ab", "--metadata", "a=b", "--metadata", "a=c"), "--metadata: 'a' is given twice"),
+        (("create", "--tenant", "a", "--budget-day", "1e-10"), "expected 0, or at least a nano-dollar"),
         (("update", "0123456789ab"), "Say what is to change"),
-        (("show",), "Missing argument 'ID'."),
+        (("show",), "Missing argument 'ID'. 'claude-wrapper keys show --help' shows what there is."),
         (("list", "8000", "--port", "8001"), "Two ports were given"),
-        (("list", "--redis-url", "http://localhost"), "CLAUDE_WRAPPER_REDIS_URL"),
+        (("show", "0123456789ab", "8000", "--port", "8001"), "Two ports were given"),
+        (("list", "--redis-url", "http://localhost"), "--redis-url: the given URL is not accepted"),
         (("list", "--redis-url", "auto", "--port", "0"), "say which port"),
         (("list", "--redis-url", "memory://"), "/admin/keys"),
     ],
@@ -206,12 +248,16 @@ def data_dir() -> Iterator[Path]:
 
 def test_without_a_url_the_embedded_server_of_the_port_is_started_and_ended(data_dir: Path) -> None:
     keys = Keys(CLAUDE_WRAPPER_DATA_DIR=str(data_dir))
-    key_id = keys.json("create", "--tenant", "acme", "--port", "9000")["id"]
+    new = "claude-wrapper: No gateway has run on port {} yet; a state of its own begins in {}.\n"
+    first = new.format(9000, data_dir / "9000")
+    key_id = keys.json("create", "--tenant", "acme", "--port", "9000", warned=first)["id"]
     assert (data_dir / "9000").stat().st_mode & 0o777 == 0o700
     assert not embedded_state.socket_path(data_dir / "9000").exists()
     assert [key["id"] for key in keys.json("list", "9000")["data"]] == [key_id]
     assert [key["id"] for key in keys.json("--port", "9000", "list")["data"]] == [key_id]
-    assert keys.json("list")["data"] == []
+    assert keys.json("list", warned=new.format(8000, data_dir / "8000"))["data"] == []
+    assert f"in the embedded state server of port 9000 ({data_dir / '9000'})" in keys.said("list", "9000")
+    assert keys.json("show", key_id, "9000")["id"] == keys.json("9000", "show", key_id)["id"] == key_id
     assert keys.json("revoke", key_id, "-p", "9000")["durable"] is True
 
 

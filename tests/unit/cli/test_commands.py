@@ -126,3 +126,18 @@ def test_help_and_version_import_nothing_heavy(args: str) -> None:
     code = f"import sys; from app.cli import main; sys.argv[1:] = [{args!r}]\ntry: main()\nfinally: print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert heavy & set(ran.stdout.split()) == set()
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        ("keys show", "claude-wrapper keys show"),
+        ("keys create --colour red", "claude-wrapper keys create"),
+        ("keys nothing", "claude-wrapper keys"),
+        ("doctor --colour red", "claude-wrapper doctor"),
+        ("--colour", "claude-wrapper"),
+    ],
+)
+def test_help_on_what_was_misused_is_named(capsys: pytest.CaptureFixture[str], typed: str, command: str) -> None:
+    assert command_line(typed.split()) == 2
+    assert capsys.readouterr().err.endswith(f" '{command} --help' shows what there is.\n")

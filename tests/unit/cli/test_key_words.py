@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
+from rich.cells import cell_len
 
 from app.cli.key_words import key_in_words, keys_in_a_table, limits_in_words
 from app.domain.auth import ApiKey
@@ -34,7 +36,7 @@ FULL = ApiKey(
         (Limits(input_tokens_per_minute=1, output_tokens_per_minute=2), "1 in/min, 2 out/min"),
         (
             Limits(budget_day_nano=2_500_000_000, budget_month_nano=0, budget_total_nano=1),
-            "$2.5/day, $0/month, $1e-09/total",
+            "$2.5/day, $0/month, $0.000000001 in all",
         ),
     ],
 )
@@ -67,17 +69,51 @@ def test_a_full_key_says_everything_but_hashes() -> None:
         "  outage         fail_closed",
         "  expires        2027-01-15 08:01:00Z",
         "  revoked        2027-01-15 08:00:01Z",
-        "  old key until  2027-01-15 08:00:30Z",
         "  metadata       team=search",
     ):
         assert line in words.splitlines()
     assert "1111" not in words
-    assert "old key" not in key_in_words(FULL, now=NOW + 31)
+    assert "old key" not in words
+    assert "  store          redis://x" in key_in_words(FULL, now=NOW, store="redis://x").splitlines()
+
+
+def test_the_text_before_a_rotation_is_told_as_long_as_it_is_good() -> None:
+    good = msgspec.structs.replace(FULL, revoked_at=None)
+    assert "  old key until  2027-01-15 08:00:30Z" in key_in_words(good, now=NOW)
+    assert "old key" not in key_in_words(good, now=NOW + 31)
 
 
 def test_a_table_is_aligned() -> None:
-    assert keys_in_a_table([PLAIN, FULL], now=NOW).splitlines() == [
+    plain = msgspec.structs.replace(FULL, models=(), expires_at=None)
+    assert keys_in_a_table([plain, PLAIN], now=NOW).splitlines() == [
         "ID            TENANT        NAME           STATUS   LIMITS      CREATED",
         "aaaaaaaaaaaa  acme          n              active   -           2027-01-15 08:00:00Z",
         "bbbbbbbbbbbb  other-tenant  Nightly batch  revoked  60 req/min  2027-01-15 08:00:00Z",
     ]
+
+
+def test_a_table_shows_models_and_expiry_where_a_key_has_them() -> None:
+    head, first, second = keys_in_a_table([PLAIN, FULL], now=NOW).splitlines()
+    assert head.split() == ["ID", "TENANT", "NAME", "STATUS", "MODELS", "LIMITS", "EXPIRES", "CREATED"]
+    assert first.split()[4:7] == ["-", "-", "-"]
+    assert (second[head.index("MODELS") :].split()[0], head.index("EXPIRES")) == (
+        "claude-haiku-*",
+        second.index("2027-01-15 08:01:00Z"),
+    )
+
+
+def test_a_table_is_ordered_by_tenant_and_name() -> None:
+    named = [
+        msgspec.structs.replace(PLAIN, tenant=tenant, name=name)
+        for tenant, name in [("b", "a"), ("a", "z"), ("a", "b")]
+    ]
+    rows = keys_in_a_table(named, now=NOW).splitlines()[1:]
+    assert [tuple(row.split()[1:3]) for row in rows] == [("a", "b"), ("a", "z"), ("b", "a")]
+
+
+def test_wide_characters_keep_the_columns_aligned() -> None:
+    wide = msgspec.structs.replace(PLAIN, name="\u591c\u9593\u30d0\u30c3\u30c1")
+    long = msgspec.structs.replace(PLAIN, name="\u591c" * 40)
+    lines = keys_in_a_table([PLAIN, wide, long], now=NOW).splitlines()
+    assert {cell_len(line.partition("active")[0]) for line in lines[1:]} == {cell_len(lines[0].partition("STATUS")[0])}
+    assert any("\u591c" * 14 + "..." in line for line in lines)
