@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from app.domain.auth import ApiKey, Caller
+from app.domain.auth import ApiKey, Caller, Source
 from app.domain.limits import NANO_PER_USD, NO_LIMITS, Gauge, Limits
 from app.schemas.usage import (
     BudgetUsage,
@@ -132,16 +132,33 @@ def shown_caller(caller: Caller, record: ApiKey | None) -> UsageKey:
     )
 
 
-def shown_key(key: ApiKey) -> UsageKey:
-    """A stored key as the report names it."""
+def shown_key(key: ApiKey, source: Source) -> UsageKey:
+    """A key of the store or of the keys file as the report names it."""
     return UsageKey(
         id=key.id,
         name=key.name,
-        source="stored",
+        source=source,
         scopes=key.scopes,
         models=key.models,
         expires_at=_expiry(key),
     )
+
+
+def shown_id(tenant: str, key_id: str) -> UsageKey:
+    """Somebody of whom there is no record, as the report names them: a token, a client's own key, the static key."""
+    source = _NAMED.get((tenant, key_id)) or next(
+        (source for beginning, source in _BEGINNINGS.items() if key_id.startswith(beginning)), None
+    )
+    return UsageKey(id=key_id, name=None, source=source, scopes=(), models=(), expires_at=None)
+
+
+#: Tenant and id of those who have no record of their own, and what their ids begin with.
+_NAMED: Final[dict[tuple[str, str], Source]] = {
+    ("default", "static"): "static",
+    ("admin", "admin"): "admin",
+    ("anonymous", "anonymous"): "anonymous",
+}
+_BEGINNINGS: Final[dict[str, Source]] = {"jwt-": "jwt", "byok-": "byok"}
 
 
 def _expiry(key: ApiKey | None) -> dt.datetime | None:

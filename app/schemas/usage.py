@@ -85,15 +85,15 @@ class UsageKey(Struct, frozen=True, kw_only=True):
         id: names it in logs and lists.
         name: for people; of a token its subject, null where there is none.
         source: how it is known: stored, file (the keys file), jwt, static, admin, byok (an Anthropic key of the
-            client's own) or anonymous.
-        scopes: what it may do.
+            client's own) or anonymous; null where an id is asked for that nothing is known of but its usage.
+        scopes: what it may do; empty where it says that itself, as a token does.
         models: names or patterns of models it may use; empty means all.
         expires_at: when it ends; null never, and for a token, which says it itself.
     """
 
     id: str
     name: str | None
-    source: Literal["anonymous", "static", "admin", "stored", "file", "jwt", "byok"]
+    source: Literal["anonymous", "static", "admin", "stored", "file", "jwt", "byok"] | None
     scopes: tuple[str, ...]
     models: tuple[str, ...]
     expires_at: dt.datetime | None

@@ -164,6 +164,8 @@ async def test_days_are_as_many_as_were_asked_for(open_to_all: Usage, query: str
 async def test_a_wrong_number_of_days_is_400(open_to_all: Usage, query: str) -> None:
     reply = await open_to_all.ask(query=query)
     assert (reply.status, reply.error["param"]) == (400, "days")
+    bounds = "" if query in ("days=x", "days=1.5") else " from 1 to 31"
+    assert reply.error["message"] == f"Invalid value for 'days': expected a whole number{bounds}."
 
 
 async def test_the_reply_may_not_be_kept_by_anybody(open_to_all: Usage) -> None:
@@ -196,7 +198,36 @@ async def test_an_administrator_sees_a_tenant_over_all_its_keys(protected: Usage
     assert told["tenant_limits"]["budget_month"]["remaining"] == 8.0
 
 
-@pytest.mark.parametrize("query", ["key_id=000000000000", "tenant=acme"])
+async def test_an_administrator_sees_anybody_by_tenant_and_id(protected: Usage) -> None:
+    subject = Caller(tag=tenant_tag("acme"), tenant="acme", source="jwt", key_id="jwt-abcdefgh")
+    await protected.used(subject, 10**9)
+    told = await protected.told(ADMIN, "tenant=acme&key_id=jwt-abcdefgh&days=2")
+    assert (told["tenant"], told["key"]["id"], told["key"]["source"]) == ("acme", "jwt-abcdefgh", "jwt")
+    assert (told["spend"]["total"], len(told["days"])) == (1.0, 2)
+    assert told["limits"]["concurrency"] is None
+    of_file = await protected.told(ADMIN, "tenant=acme&key_id=ci")
+    own = await protected.told(OF_FILE)
+    assert (of_file["key"], of_file["limits"]) == (own["key"], own["limits"])
+    key_id, _ = await protected.stored(name="batch", limits=KeyLimits(concurrency=4))
+    stored = await protected.told(ADMIN, f"tenant=acme&key_id={key_id}")
+    assert (stored["key"]["source"], stored["limits"]["concurrency"]["limit"]) == ("stored", 4)
+    elsewhere = await protected.told(ADMIN, f"tenant=other&key_id={key_id}")
+    assert (elsewhere["key"]["source"], elsewhere["spend"]["total"]) == (None, 0.0)
+
+
+async def test_who_is_looked_for_by_id_alone_and_not_stored_is_said_how_to_be_found(protected: Usage) -> None:
+    reply = await protected.ask(ADMIN, "key_id=ci")
+    assert reply.status == 404
+    assert "by tenant and key_id together" in reply.error["message"]
+
+
+@pytest.mark.parametrize("key_id", ["", "%2A", "a%7Db"])
+async def test_what_is_no_id_is_400(protected: Usage, key_id: str) -> None:
+    reply = await protected.ask(ADMIN, f"tenant=acme&key_id={key_id}")
+    assert (reply.status, reply.error["param"]) == (400, "key_id")
+
+
+@pytest.mark.parametrize("query", ["key_id=000000000000", "tenant=acme", "tenant=acme&key_id=ci"])
 async def test_others_are_for_administrators_only(protected: Usage, query: str) -> None:
     _, text = await protected.stored()
     for key in (OF_FILE, text):
@@ -215,7 +246,7 @@ async def test_an_unknown_key_is_404(protected: Usage, key_id: str) -> None:
     assert (reply.status, reply.error["code"], reply.error["param"]) == (404, "key_not_found", "key_id")
 
 
-@pytest.mark.parametrize("query", ["tenant=", "tenant=%2A", "tenant=a%7Db", "tenant=acme&key_id=000000000000"])
+@pytest.mark.parametrize("query", ["tenant=", "tenant=%2A", "tenant=a%7Db", "tenant=&key_id=ci"])
 async def test_what_names_no_tenant_is_400(protected: Usage, query: str) -> None:
     reply = await protected.ask(ADMIN, query)
     assert (reply.status, reply.error["param"]) == (400, "tenant")
@@ -225,7 +256,10 @@ async def test_without_a_key_a_protected_gateway_tells_nothing(protected: Usage)
     assert (await protected.ask()).status == 401
 
 
-@pytest.mark.parametrize(("key", "query"), [(STATIC, ""), (ADMIN, "key_id=000000000000"), (ADMIN, "tenant=acme")])
+@pytest.mark.parametrize(
+    ("key", "query"),
+    [(STATIC, ""), (ADMIN, "key_id=000000000000"), (ADMIN, "tenant=acme"), (ADMIN, "tenant=a&key_id=b")],
+)
 async def test_without_the_store_it_is_503_and_never_zero(key: str, query: str) -> None:
     away = Usage(make_services(config=Config(api_key=STATIC, admin_key=ADMIN), state=StateAway()))
     reply = await away.ask(key, query)

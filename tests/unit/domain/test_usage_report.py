@@ -14,6 +14,7 @@ from app.domain.usage_report import (
     report_of_key,
     report_of_tenant,
     shown_caller,
+    shown_id,
     shown_key,
 )
 
@@ -37,7 +38,7 @@ def reading(key: Standing, tenant: Standing | None = None, days: tuple[dict[str,
 def report(*args: Any) -> dict[str, Any]:
     """The report of a key as its reader gets it."""
     decoded: dict[str, Any] = msgspec.json.decode(
-        msgspec.json.encode(report_of_key("acme", shown_key(KEY), reading(*args)))
+        msgspec.json.encode(report_of_key("acme", shown_key(KEY, "stored"), reading(*args)))
     )
     return decoded
 
@@ -149,7 +150,7 @@ def test_limits_of_the_tenant_are_told_beside_those_of_the_key() -> None:
 
 
 def test_a_stored_key_is_shown_without_its_hash() -> None:
-    assert msgspec.json.decode(msgspec.json.encode(shown_key(KEY))) == {
+    assert msgspec.json.decode(msgspec.json.encode(shown_key(KEY, "stored"))) == {
         "id": "a" * 12,
         "name": "Nightly batch",
         "source": "stored",
@@ -177,3 +178,20 @@ def test_a_caller_is_named_by_its_key_or_its_subject(
     shown = shown_caller(caller, record)
     assert (shown.id, shown.source, shown.name) == (caller.key_id, caller.source, name)
     assert (shown.expires_at is not None) == expires
+
+
+@pytest.mark.parametrize(
+    ("tenant", "key_id", "source"),
+    [
+        ("default", "static", "static"),
+        ("admin", "admin", "admin"),
+        ("anonymous", "anonymous", "anonymous"),
+        ("acme", "jwt-abcdefgh", "jwt"),
+        ("byok", "byok-abcdefgh", "byok"),
+        ("acme", "static", None),
+        ("acme", "0123456789ab", None),
+    ],
+)
+def test_who_has_no_record_is_named_by_tenant_and_id(tenant: str, key_id: str, source: str | None) -> None:
+    shown = shown_id(tenant, key_id)
+    assert (shown.id, shown.source, shown.name, shown.scopes) == (key_id, source, None, ())
