@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import msgspec
 
 from app.cli.checks.finding import Finding, Outcome
 from app.cli.checks.gateway import check_gateway, check_port
+from app.cli.checks.identity import check_key_file, check_tokens
 from app.cli.checks.python import check_packages, check_python
 from app.cli.checks.store import check_store
 from app.cli.checks.upstream import check_credential, check_upstream
@@ -20,12 +22,12 @@ from app.cli.options import SETTINGS, chosen_port, serve_options
 from app.cli.settings import check_settings, load_settings
 from app.config import SettingError
 
-_MARKS = {Outcome.OK: "ok", Outcome.FAIL: "FAIL", Outcome.SKIP: "skip"}
-_COLOURS = {Outcome.OK: "green", Outcome.FAIL: "red", Outcome.SKIP: "yellow"}
+_MARKS = {Outcome.OK: "ok", Outcome.WARN: "warn", Outcome.FAIL: "FAIL", Outcome.SKIP: "skip"}
+_COLOURS = {Outcome.OK: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red", Outcome.SKIP: "cyan"}
 
 
 def doctor(bare_port: str | None, as_json: bool, **given: Any) -> int:
-    """Check Python, packages, Anthropic, Redis, the port and a running gateway; exit status 1 when a check fails.
+    """Check Python, packages, Anthropic, Redis, keys file, tokens, port and gateway; exit status 1 when a check fails.
 
     Takes the options of 'serve', so that what is checked is what would run, or what runs on that port. Costs one
     request of a few tokens when a gateway runs and is not a mock.
@@ -40,7 +42,7 @@ def doctor(bare_port: str | None, as_json: bool, **given: Any) -> int:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(findings), indent=2))
     else:
-        click.echo(f"\n{len(failed)} of {len(findings)} checks failed." if failed else "\nNothing is wrong.")
+        click.echo(f"\n{_verdict(findings)}")
     return FAILED if failed else 0
 
 
@@ -65,8 +67,18 @@ def _examine(flags: dict[str, Any]) -> Iterator[Finding]:
         yield check_credential(config)
         yield from check_upstream(config, os.environ)
     yield from check_store(config, instance, os.environ)
+    yield check_key_file(config, now=time.time())
+    yield check_tokens(config)
     yield check_port(config, instance)
     yield check_gateway(config, instance)
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    failed, warned = (
+        sum(finding.outcome is outcome for finding in findings) for outcome in (Outcome.FAIL, Outcome.WARN)
+    )
+    warnings = f" {warned} {'warning' if warned == 1 else 'warnings'}." if warned else ""
+    return (f"{failed} of {len(findings)} checks failed." if failed else "Nothing is wrong.") + warnings
 
 
 def _show(finding: Finding) -> None:

@@ -13,9 +13,10 @@ T = TypeVar("T")
 
 
 class Outcome(Enum):
-    """``SKIP`` is a check that does not apply, or could not be made."""
+    """``WARN`` works, and not as well as it could; ``SKIP`` is a check that does not apply, or could not be made."""
 
     OK = "ok"
+    WARN = "warn"
     FAIL = "fail"
     SKIP = "skip"
 
@@ -27,7 +28,7 @@ class Finding(Struct, frozen=True):
         name: what was looked at.
         outcome: how it is.
         detail: what was seen; no secrets.
-        advice: what to do about a failure.
+        advice: what to do about a failure or a warning.
     """
 
     name: str
@@ -39,6 +40,11 @@ class Finding(Struct, frozen=True):
     def ok(cls, name: str, detail: str) -> Finding:
         """It is as it should be."""
         return cls(name, Outcome.OK, detail)
+
+    @classmethod
+    def warn(cls, name: str, detail: str, advice: str) -> Finding:
+        """It works, and something is to be had by a change."""
+        return cls(name, Outcome.WARN, detail, advice)
 
     @classmethod
     def fail(cls, name: str, detail: str, advice: str) -> Finding:

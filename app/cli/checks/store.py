@@ -17,8 +17,8 @@ from workers.embedded_state import find_server_binary, socket_path
 #: DESIGN.md section 2: no command newer than these is used.
 FLOORS = {"valkey_version": ("Valkey", (7, 2)), "redis_version": ("Redis", (7, 0))}
 
-#: Eviction by time left keeps what lives long (budgets, limits) and lets go of the cache; DESIGN.md section 3.
-_GOOD_POLICIES = ("volatile-ttl", "noeviction")
+#: From here on ``WAITAOF`` tells what is on the server's disk (``app/state/durability.py``); every Valkey has it.
+_TELLS_DURABILITY = (7, 2)
 
 _TIMEOUT_S = 3.0
 
@@ -92,6 +92,12 @@ def version_finding(info: Mapping[str, str]) -> Finding:
             wanted = ".".join(map(str, floor))
             if found < floor:
                 return Finding.fail("redis version", f"{name} {info[field]}", f"{name} {wanted} or newer is needed.")
+            if found < _TELLS_DURABILITY:
+                return Finding.warn(
+                    "redis version",
+                    f"{name} {info[field]} does not tell whether a revoked key is on its disk",
+                    "Redis 7.2 or newer, or Valkey, does; until then a revocation is never told durable.",
+                )
             return Finding.ok("redis version", f"{name} {info[field]}")
     return Finding.skip("redis version", "the server does not tell")
 
@@ -106,11 +112,20 @@ async def _policy_finding(connection: StateConnection) -> Finding:
 
 
 def memory_finding(settings: Mapping[str, str]) -> Finding:
-    """Whether the server, when full, lets go of the right things."""
+    """Whether the server, when full, lets go of the right things.
+
+    Eviction by time left keeps what lives long (budgets, limits) and lets go of the cache; DESIGN.md section 3.
+    """
     limit, policy = settings.get("maxmemory", "0"), settings.get("maxmemory-policy", "noeviction")
     if limit == "0":
         return Finding.ok("redis memory", f"no limit (policy {policy})")
     detail = f"{int(limit) / 1024**2:.0f} MiB, policy {policy}"
-    if policy not in _GOOD_POLICIES:
-        return Finding.fail("redis memory", detail, "Set maxmemory-policy volatile-ttl: others evict keys and budgets.")
-    return Finding.ok("redis memory", detail)
+    if policy == "volatile-ttl":
+        return Finding.ok("redis memory", detail)
+    if policy == "noeviction":
+        return Finding.warn(
+            "redis memory",
+            f"{detail}: when it is full, it refuses every write, and keys count as while Redis is away",
+            "Set maxmemory-policy volatile-ttl: then a full server lets go of what is worth least.",
+        )
+    return Finding.fail("redis memory", detail, "Set maxmemory-policy volatile-ttl: others evict keys and budgets.")

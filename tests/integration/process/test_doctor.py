@@ -15,6 +15,10 @@ import pytest
 
 from tests.support.gateway import gateway_command
 from tests.support.processes import clean_environment
+from tests.support.redis import RedisServers, redis_servers
+from tests.support.tokens import jwk, jwks, rsa_key
+
+__all__ = ["redis_servers"]
 
 Answer = Callable[[bytes], bytes]
 
@@ -174,6 +178,49 @@ def test_mock_needs_nothing_of_anthropic(tmp_path: Path) -> None:
     status, findings, said = doctor(tmp_path, "--mock")
     assert status == 0, said
     assert (findings["credential"]["outcome"], findings["upstream"]["outcome"]) == ("skip", "skip")
+
+
+def document(body: bytes) -> Answer:
+    return lambda _: b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "words"),
+    [
+        (document(jwks(jwk(rsa_key(), "one"))), "ok", "1 usable key in the JWKS at 127.0.0.1:"),
+        (document(jwks()), "fail", "holds no key that tokens could be checked with"),
+        (document(b"[]"), "fail", "the JWKS at 127.0.0.1:"),
+        (status_only(503), "fail", "answered with status 503"),
+    ],
+)
+def test_keys_of_a_jwks_are_fetched_and_counted(tmp_path: Path, answer: Answer, outcome: str, words: str) -> None:
+    with server(answer) as (port, _):
+        status, findings, said = doctor(
+            tmp_path, "--mock", CLAUDE_WRAPPER_JWT_JWKS_URL=f"http://127.0.0.1:{port}/jwks?secret=canary"
+        )
+    assert (findings["tokens"]["outcome"], status) == (outcome, 1 if outcome == "fail" else 0)
+    assert words in findings["tokens"]["detail"]
+    assert "canary" not in said
+
+
+def test_a_jwks_that_is_away_is_not_called_well(tmp_path: Path) -> None:
+    status, findings, _ = doctor(tmp_path, "--mock", CLAUDE_WRAPPER_JWT_JWKS_URL="http://127.0.0.1:1/jwks")
+    assert (findings["tokens"]["outcome"], status) == ("fail", 1)
+    assert "CLAUDE_WRAPPER_JWT_JWKS_URL" in findings["tokens"]["advice"]
+
+
+def test_a_warning_is_counted_and_no_failure(tmp_path: Path, redis_servers: RedisServers) -> None:
+    url = redis_servers("--maxmemory", "100mb", "--maxmemory-policy", "noeviction").url
+    ran = subprocess.run(
+        gateway_command("doctor", "--mock", "--port", "0"),
+        env=clean_environment({"CLAUDE_WRAPPER_DATA_DIR": str(tmp_path), "CLAUDE_WRAPPER_REDIS_URL": url}),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout
+    assert "warn  redis memory" in ran.stdout
+    last = ran.stdout.splitlines()[-1]
+    assert last.startswith("Nothing is wrong. ")
+    assert "warning" in last
 
 
 def test_taken_port_fails(tmp_path: Path) -> None:
