@@ -55,7 +55,7 @@ _KEY_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
     (
         ("--scopes",),
-        {"multiple": True, "metavar": "NAMES", "help": "among inference, sessions, admin; inference,sessions"},
+        {"multiple": True, "metavar": "NAMES", "help": "among inference, sessions, admin (inference,sessions)"},
     ),
     (("--rpm",), {"metavar": "N", "help": f"requests a minute: {_RATE}"}),
     (("--input-tpm",), {"metavar": "N", "help": f"input tokens a minute: {_RATE}"}),

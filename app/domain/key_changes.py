@@ -353,9 +353,7 @@ def _metadata(given: Mapping[str, object], kept: Mapping[str, str], param: str) 
         elif isinstance(value, str) and len(value) <= MAX_METADATA_VALUE_CHARS:
             notes[name] = value
         else:
-            raise invalid(
-                place, f"expected a text of up to {MAX_METADATA_VALUE_CHARS} characters, or null to remove it"
-            )
+            raise invalid(place, f"expected a text of up to {MAX_METADATA_VALUE_CHARS} characters")
     if len(notes) > MAX_METADATA_PAIRS:
         raise invalid(param, f"expected at most {MAX_METADATA_PAIRS} pairs")
     return notes
