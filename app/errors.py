@@ -84,9 +84,18 @@ class RequestTimeout(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """The API key is missing, wrong, expired or revoked."""
+    """The API key is missing, wrong, expired or revoked.
+
+    Args:
+        message: what is wrong with it.
+        guessed: the key is nobody's: it may be one of many that somebody tries.
+    """
 
     default_code = "invalid_api_key"
+
+    def __init__(self, message: str, *, guessed: bool = True) -> None:
+        super().__init__(message)
+        self.guessed = guessed
 
 
 class PermissionDenied(RequestError):
@@ -158,13 +167,13 @@ class ShuttingDown(CapacityError):
 
 
 class StateError(GatewayError):
-    """The state store."""
+    """The state store: it refused a command, or what it keeps cannot be read."""
+
+    default_code = "state_unavailable"
 
 
 class StateUnavailable(StateError):
     """Redis did not answer in time, or the breaker is open."""
-
-    default_code = "state_unavailable"
 
 
 class IdentityUnavailable(GatewayError):

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from app.api.middleware import GatewayApp
 from app.api.routes import create_litestar
-from app.config import Config
+from app.config import Config, SettingError
+from app.domain.key_file import KeyFile
 from app.domain.local_limits import LocalBook
 from app.domain.models import ModelTable
 from app.domain.upstream import Upstream
@@ -85,18 +86,31 @@ def create_app(
     upstream = upstream or DeferredUpstream(partial(open_upstream, config, os.environ))
     services = create_services(config, upstream=upstream, state=state, now=now)
     beside: list[Callable[[], Awaitable[None]]] = [
-        services.ledger.run,
+        services.ledger.keep_leases,
+        services.ledger.repeat_settlements,
         KeyPushes(state, services.memory, now=now).run,
         partial(_publish_figures, services),
     ]
     if config.keys_file:
-        loaded = load_key_file(config.keys_file)
+        loaded = _keys_at_start(config.keys_file)
         services.take_up_keys(loaded)
         beside.append(KeyFileWatcher(config.keys_file, loaded, services.take_up_keys).run)
     if not config.secret:
         beside.append(partial(_adopt_shared_salt, services))
     lifespan = partial(_running, services, beside, open_first)
     return GatewayApp(create_litestar(services, lifespan=[lifespan]), services)
+
+
+def _keys_at_start(path: str) -> KeyFile:
+    """The keys file; none where it is broken by now, as when a worker is replaced: the others must not end for that.
+
+    The command line has refused a file that was broken when the gateway started.
+    """
+    try:
+        return load_key_file(path)
+    except SettingError as exc:
+        log.error("This worker begins without the keys of the file, until it is mended. %s", exc)  # noqa: TRY400
+        return KeyFile()
 
 
 def create_services(

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from app.api.operation import operation
 from app.domain.auth import Caller, Scope
-from app.errors import IdentityUnavailable, RateLimited, StateUnavailable, Unauthenticated
+from app.errors import Unauthenticated
 from app.gateway.admission import scope_missing
 from app.gateway.gate import Gate, Presented
 from app.gateway.services import Services
@@ -113,6 +113,7 @@ class AuthController(Controller):
             summary="Whether this gateway asks for a key",
             description="Whether a key is needed and whether this request's key is accepted; nothing about the key.",
             replies={200: ("The status.", AuthStatus)},
+            errors=(429,),
             protected=False,
         ),
     )
@@ -126,8 +127,6 @@ class AuthController(Controller):
             accepted = False
             if asked.keys:
                 gate.wrong(asked)  # no way to guess without being counted
-        except (RateLimited, StateUnavailable, IdentityUnavailable):
-            accepted = False
         else:
             accepted = caller.authenticated or not gate.protected
         return AuthStatus(

@@ -33,7 +33,7 @@ from app.errors import (
     MethodNotAllowed,
     RequestTimeout,
     ShuttingDown,
-    StateUnavailable,
+    StateError,
     Unauthenticated,
     UpstreamStatus,
 )
@@ -56,8 +56,10 @@ def error_reply(error: GatewayError, record: RequestRecord | None = None) -> Err
         request_id=record.request_id if record is not None else "",
         client_credential=record is not None and record.client_credential,
     )
-    if record is not None and isinstance(error, StateUnavailable):
+    if record is not None and isinstance(error, StateError):
         record.degraded = True
+    if record is not None and isinstance(error, Unauthenticated):
+        record.key_guessed = error.guessed
     if record is not None and not record.error_code:
         record.error_code = cause_of(error)
     return reply

@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Annotated, Literal
 
-from litestar import Controller, Response, get
+from litestar import Controller, Request, Response, get
+from litestar.datastructures import State
 from litestar.di import NamedDependency
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from app.api.auth import require_scope
 from app.api.operation import operation
 from app.config import Config, settings_of
 from app.errors import StateError
@@ -227,12 +229,17 @@ class HealthController(Controller):
             tag="operations",
             summary="State of the gateway, with the inside",
             description="Adds the state store, every worker, settings, versions. Unlike the other health routes it "
-            "needs the key on a protected gateway: it shows settings and topology.",
+            "needs the scope `admin` on a protected gateway: it shows settings and topology.",
             replies={200: ("The gateway serves.", DetailedHealth)},
+            errors=(403,),
         ),
     )
-    async def detailed(self, services: NamedDependency[Services]) -> DetailedHealth:
+    async def detailed(
+        self, request: Request[None, None, State], services: NamedDependency[Services]
+    ) -> DetailedHealth:
         """Everything a person who looks for a fault wants to know, and no secret."""
+        if services.gate.protected:
+            require_scope(request, "admin")
         config = services.config
         workers = await _workers(services.state)
         health = _health(services, workers)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from litestar import Controller, Response, get
+from litestar import Controller, Request, Response, get
+from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from app.api.headers import report_headers
 from app.api.operation import Parameter, operation
+from app.domain.auth import Caller, allows_model
 from app.domain.calls import Report
 from app.domain.models import Resolution
 from app.gateway.services import Services
@@ -64,13 +66,18 @@ class ModelsController(Controller):
     )
     async def list_models(
         self,
+        request: Request[None, None, State],
         services: NamedDependency[Services],
         limit: Limit = None,
         after_id: FromQuery[str | None] = None,
         before_id: FromQuery[str | None] = None,
     ) -> dict[str, Any]:
-        """All models, or a page of them."""
-        return models_list(services.models.all(), limit=limit, after_id=after_id, before_id=before_id)
+        """All models that the caller may use, or a page of them."""
+        caller: Caller = request.scope["state"]["caller"]
+        models = [
+            facts for facts in services.models.all() if allows_model(caller.models, services.models.names_of(facts.id))
+        ]
+        return models_list(models, limit=limit, after_id=after_id, before_id=before_id)
 
     @get(
         ["/{model:str}", "/{vendor:str}/{model:str}"],

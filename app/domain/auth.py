@@ -24,6 +24,9 @@ SCOPES: Final[tuple[Scope, ...]] = ("inference", "sessions", "admin")
 #: What a key may do that names no scopes.
 DEFAULT_SCOPES: Final[tuple[Scope, ...]] = ("inference", "sessions")
 
+#: Begins like a key of ours, whatever has become of its end.
+_MISTYPED: Final = re.compile(rb"sk-cw-[a-z2-7]{16}_")
+
 #: How a request's caller was told.
 Source = Literal["anonymous", "static", "admin", "stored", "file", "jwt", "byok"]
 
@@ -159,6 +162,11 @@ def read_key(presented: bytes) -> KeyText | None:
     if found is None or _checksum(presented[:-_CHECKSUM_CHARS]).encode() != found["checksum"]:
         return None
     return KeyText(found["tag"].decode(), found["id"].decode(), hashlib.sha256(presented).digest())
+
+
+def is_mistyped(presented: bytes) -> bool:
+    """Whether a bearer that is no key begins like one of ours: it was cut off, or a character is wrong."""
+    return _MISTYPED.match(presented) is not None and read_key(presented) is None
 
 
 def _checksum(body: bytes) -> str:

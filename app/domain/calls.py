@@ -93,6 +93,7 @@ class MessagesCall(Struct, frozen=True, kw_only=True):
 
     Args:
         model: the model id sent upstream.
+        is_known: the model table has it.
         body: the Messages request as JSON; deterministic in the client's request.
         anthropic_version: value of the header.
         betas: values of ``anthropic-beta``, in order.
@@ -117,6 +118,7 @@ class MessagesCall(Struct, frozen=True, kw_only=True):
     model: str
     body: bytes
     anthropic_version: str
+    is_known: bool = True
     betas: tuple[str, ...] = ()
     stream: bool = False
     upstream_stream: bool = False

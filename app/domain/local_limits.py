@@ -124,16 +124,23 @@ class Account:
         """Whether its share of the concurrency, rounded up, is taken."""
         return limits.concurrency is not None and self.open >= -(-limits.concurrency // workers)
 
-    def unaffordable(self, limits: Limits, workers: int, worst_nano: int | None) -> tuple[str, float | None] | None:
-        """The budget that a request may overspend, and when to try again; ``None`` when there is none."""
+    def budget_share(self, limits: Limits, workers: int) -> tuple[str, int] | None:
+        """The tightest budget, and this worker's share of what is left of it; ``None`` without a budget."""
         budgets = {name: budget for name in _BUDGETS if (budget := getattr(limits, name)) is not None}
         if not budgets:
             return None
-        if worst_nano is None:
-            return UNBOUNDED, None
         tightest = min(budgets, key=budgets.__getitem__)
         whole = budgets[tightest]
-        share = (whole if self.left_nano is None else min(whole, self.left_nano)) // workers
+        return tightest, (whole if self.left_nano is None else min(whole, self.left_nano)) // workers
+
+    def unaffordable(self, limits: Limits, workers: int, worst_nano: int | None) -> tuple[str, float | None] | None:
+        """The budget that a request may overspend, and when to try again; ``None`` when there is none."""
+        tightest_share = self.budget_share(limits, workers)
+        if tightest_share is None:
+            return None
+        if worst_nano is None:
+            return UNBOUNDED, None
+        tightest, share = tightest_share
         if self.spent_nano + self.reserved_nano + worst_nano <= share:
             return None
         return tightest, RETRY_S if self.spent_nano + worst_nano <= share else None
@@ -190,6 +197,16 @@ class LocalBook:
         )
         _take(held)
         return held
+
+    def affordable_nano(self, scopes: Sequence[tuple[Scope, Limits]], *, workers: int) -> int | None:
+        """What a request may cost at worst, in nano-dollars; ``None`` without a budget. Arguments as of ``admit``."""
+        left = []
+        for scope, limits in scopes:
+            account = self._account(scope)
+            tightest_share = account.budget_share(limits, workers)
+            if tightest_share is not None:
+                left.append(tightest_share[1] - account.spent_nano - account.reserved_nano)
+        return min(left) if left else None
 
     def settle(self, held: Held, *, actual_input: int, actual_output: int, cost_nano: int) -> None:
         """Frees what a request held and charges what it has used.

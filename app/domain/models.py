@@ -194,8 +194,21 @@ class ModelTable:
         """The models that are served, newest first as in the table; retired ones are left out."""
         return self._models
 
-    def names_of(self, model_id: str) -> tuple[str, ...]:
-        """Everything that a model is called here: its ids, and the short names that mean it today."""
+    def names_of(self, model_id: str, *, asked: str = "") -> tuple[str, ...]:
+        """Everything that a model is called here: its ids, the short names that mean it today, and what was asked for.
+
+        Args:
+            model_id: as it is sent upstream.
+            asked: the client's word for it, which has led to it; with and without an effort, a vendor and capitals.
+        """
+        names = self._names_of(model_id)
+        if not asked or asked in names or not asked.isprintable():
+            return names
+        stem, at, suffix = asked.rpartition("@")
+        bare = stem if at and suffix in EFFORT_SUFFIXES else asked
+        return (*names, asked, bare, bare.strip().lower().removeprefix("anthropic/").replace(".", "-"))
+
+    def _names_of(self, model_id: str) -> tuple[str, ...]:
         names = self._names.get(model_id)
         if names is None:
             found = self._by_id.get(model_id)

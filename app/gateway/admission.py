@@ -49,6 +49,12 @@ TOLD_EVERY_S = 60.0
 #: Verdicts on a key after which it must not be remembered as good.
 _NOT_GOOD = frozenset({"unknown_key", "revoked", "expired"})
 
+#: When to try again what this worker's share does not cover while the store is away.
+OUTAGE_RETRY_S = 5.0
+
+#: Whose limits hold while the store is away, and which.
+LocalScopes = tuple[tuple[tuple[str, str], Limits], ...]
+
 _limit_words = lru_cache(maxsize=4096)(limit_words)
 
 
@@ -84,7 +90,7 @@ def _limits_of(config: Config, whose: str) -> Limits:
 
     def budget(name: str) -> int | None:
         usd: float = getattr(config, f"{whose}_budget_{name}")
-        return round(usd * NANO_PER_USD) or None
+        return max(1, round(usd * NANO_PER_USD)) if usd else None
 
     return Limits(
         requests_per_minute=rate("rpm"),
@@ -249,18 +255,20 @@ class Admission:
         self._is_alone = True
         output = demand.max_tokens if demand.output_tokens is None else demand.output_tokens
         expected_output = min(USUAL_OUTPUT_TOKENS, output) if demand.output_tokens is None else output
-        worst = demand.worst_input_nano
+        workers = max(1, self._settings.outage_workers or self.workers_seen)
         scopes = (
             ((caller.tag, caller.key_id), self.limits_of(own)),
             ((caller.tag, TENANT), self.tenant_limits(caller.tag)),
         )
+        max_tokens = self._affordable_tokens(demand, scopes, workers)
+        worst = demand.worst_input_nano
         held = self._local.admit(
             scopes,
-            workers=max(1, self._settings.outage_workers or self.workers_seen),
+            workers=workers,
             now_s=self._monotonic(),
             expected_input=demand.input_tokens,
             expected_output=expected_output,
-            worst_nano=None if worst is None else worst + demand.max_tokens * demand.output_nano_per_token,
+            worst_nano=None if worst is None else worst + max_tokens * demand.output_nano_per_token,
         )
         if isinstance(held, LocalRefusal):
             if held.limit == UNBOUNDED:
@@ -268,16 +276,15 @@ class Admission:
             refusal = Refusal(
                 whose=("key", "tenant")[held.scope],
                 limit=held.limit,
-                retry_after_s=held.retry_after_s,
-                spent=held.limit.startswith("budget") and held.retry_after_s is None,
+                retry_after_s=held.retry_after_s or OUTAGE_RETRY_S,
             )
-            raise limited(refusal, scopes[held.scope][1], {})
+            raise limited(refusal, scopes[held.scope][1], {}, shared_by=workers)
         permit = Permit(
             id=permit_id,
             account=Account(caller.tag, caller.key_id),
             tenant=tenant,
             model=demand.model,
-            max_tokens=demand.max_tokens,
+            max_tokens=max_tokens,
             hold=Hold(input_tokens=demand.input_tokens, output_tokens=expected_output, nano=held.worst_nano),
             admitted=False,
             asked=asked,
@@ -285,6 +292,14 @@ class Admission:
         )
         self._ledger.opened(permit)
         return permit
+
+    def _affordable_tokens(self, demand: Demand, scopes: LocalScopes, workers: int) -> int:
+        """The bound of output tokens that this worker's share of the budgets leaves, as ``admit.lua`` would grant."""
+        affordable = self._local.affordable_nano(scopes, workers=workers)
+        if affordable is None or demand.worst_input_nano is None or not demand.output_nano_per_token:
+            return demand.max_tokens
+        tokens = (affordable - demand.worst_input_nano) // demand.output_nano_per_token
+        return min(demand.max_tokens, max(demand.least_tokens, tokens))
 
     def remembered(self, caller: Caller) -> ApiKey:
         """The record of a stored key while the store is away.
@@ -327,9 +342,13 @@ def key_error(fault: limits.KeyFault) -> Unauthenticated:
     """The error of a stored key that is not good."""
     match fault:
         case "revoked":
-            return Unauthenticated("This API key was revoked. Ask the operator of this gateway for a new one.")
+            return Unauthenticated(
+                "This API key was revoked. Ask the operator of this gateway for a new one.", guessed=False
+            )
         case "expired":
-            return Unauthenticated("This API key has expired. Ask the operator of this gateway for a new one.")
+            return Unauthenticated(
+                "This API key has expired. Ask the operator of this gateway for a new one.", guessed=False
+            )
         case _:
             return Unauthenticated("Incorrect API key provided: this gateway does not know it.")
 
@@ -363,13 +382,16 @@ _WORDS = {
 }
 
 
-def limited(refusal: Refusal, bounds: Limits, headers: Mapping[str, str]) -> RateLimited:
+def limited(
+    refusal: Refusal, bounds: Limits, headers: Mapping[str, str], *, shared_by: int | None = None
+) -> RateLimited:
     """The error of a used-up limit.
 
     Args:
         refusal: which one.
         bounds: the limits of whoever it was.
         headers: the numbers.
+        shared_by: the store is away, and so many workers have a share of the limit each.
     """
     whose = "this API key" if refusal.whose == "key" else "this tenant"
     if refusal.limit == "budget_reserved":
@@ -378,8 +400,13 @@ def limited(refusal: Refusal, bounds: Limits, headers: Mapping[str, str]) -> Rat
         limit: int = getattr(bounds, refusal.limit) or 0
         usd = f"{limit / NANO_PER_USD:.9f}".rstrip("0").rstrip(".")
         words = _WORDS[refusal.limit].format(limit=limit, usd=usd)
-        verb = "has used up" if refusal.limit.startswith("budget") else "is at its limit of"
-        what = f"{whose[0].upper()}{whose[1:]} {verb} {words}."
+        subject = f"{whose[0].upper()}{whose[1:]}"
+        if refusal.limit.startswith("budget"):
+            what = f"{subject} has {words}, and what is left of it does not cover this request."
+        else:
+            what = f"{subject} is at its limit of {words}."
+    if shared_by is not None:
+        what += f" While the state store is away, each worker goes by its share of that, one in {shared_by}."
     if refusal.retry_after_s is not None:
         what += f" Please try again in {math.ceil(refusal.retry_after_s)}s."
     return RateLimited(

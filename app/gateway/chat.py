@@ -13,7 +13,7 @@ from msgspec import Struct
 from app.domain.auth import Caller
 from app.domain.calls import MessagesCall
 from app.domain.upstream import UpstreamReply, UpstreamRequest
-from app.errors import GatewayError, StateUnavailable, UpstreamError, UpstreamStatus, UpstreamTimeout
+from app.errors import GatewayError, UpstreamError, UpstreamStatus, UpstreamTimeout, UpstreamUnreachable
 from app.gateway.ledger import Permit
 from app.gateway.services import Services
 from app.gateway.spending import SentCall, Spending, demand_of, granted
@@ -80,14 +80,15 @@ class Admitted(Struct, frozen=True, kw_only=True):
 async def admit(services: Services, request: ChatRequest, record: RequestRecord, caller: Caller) -> Admitted:
     """Lets a request in, or raises what stands against it; see ``Admission.admit``."""
     call = request.call
-    names = services.models.names_of(call.model)
-    if request.chat.model in services.translation.aliases:
-        names = (*names, request.chat.model)
+    strict = services.translation.strict if request.strict is None else request.strict
+    names = services.models.names_of(call.model, asked=request.chat.model)
     is_ours = not caller.credential
+    asked_at = services.monotonic()
+    record.client_credential = not is_ours
     try:
-        permit = await services.admission.admit(caller, demand_of(call, names, is_ours=is_ours))
-    except StateUnavailable:
-        record.degraded = True
+        permit = await services.admission.admit(caller, demand_of(call, names, is_ours=is_ours, strict=strict))
+    except GatewayError:
+        record.degraded = services.admission.alone_at >= asked_at
         raise
     call = granted(call, permit.max_tokens)
     spending = Spending(
@@ -95,7 +96,7 @@ async def admit(services: Services, request: ChatRequest, record: RequestRecord,
     )
     permit.progress = spending.use
     record.tenant, record.key_id = permit.tenant, permit.account.key_id
-    record.degraded, record.client_credential = permit.degraded, bool(caller.credential)
+    record.degraded = permit.degraded
     return Admitted(call=call, permit=permit, spending=spending, credential=caller.credential)
 
 
@@ -138,12 +139,24 @@ async def send(
         reply = await services.upstream.send(request)
     except UpstreamError as error:
         record.attempts += error.attempts
-        # A call that was given up for its silence may have been worked on all the time.
-        if not isinstance(error, UpstreamTimeout) or error.phase == "connect":
+        if not _may_be_charged(error):
             sent.refused()
+        if admitted.credential and isinstance(error, UpstreamStatus) and error.status == 401:
+            sent.left = False  # nobody's key: an account of it would only fill the store
         raise
     record.attempts += reply.attempts
     return reply, sent
+
+
+def _may_be_charged(error: UpstreamError) -> bool:
+    """Whether Anthropic may have worked on a call that has brought no reply: it was silent, or the connection broke."""
+    match error:
+        case UpstreamTimeout():
+            return error.phase != "connect"
+        case UpstreamUnreachable():
+            return error.sent and not error.kept
+        case _:
+            return False
 
 
 def note_request_id(error: GatewayError, reply_headers: Mapping[str, str]) -> None:
@@ -183,9 +196,11 @@ def downgraded(services: Services, request: ChatRequest, admitted: Admitted) -> 
 def reply_headers(upstream: Mapping[str, str], admitted: Admitted, now: float) -> dict[str, str]:
     """Headers of a client's reply that come from Anthropic's reply (spec/errors-and-headers.md).
 
-    The gateway's own rates win over those of the account that all clients share.
+    The gateway's own rates win over those of the account that all clients share; while the store is away nobody knows
+    how they stand, and there are none.
     """
-    headers = {**to_openai(upstream, now), **admitted.permit.headers}
+    permit = admitted.permit
+    headers = {} if permit.degraded else {**to_openai(upstream, now), **permit.headers}
     if request_id := upstream.get("request-id"):
         headers["request-id"] = request_id
     return headers

@@ -19,7 +19,7 @@ from typing import Final
 from msgspec import Struct
 
 from app.config import Config, SettingError
-from app.domain.auth import ANONYMOUS, SCOPES, ApiKey, Caller, Source, read_key, tenant_tag
+from app.domain.auth import ANONYMOUS, SCOPES, ApiKey, Caller, Source, is_mistyped, read_key, tenant_tag
 from app.domain.claims import TokenVerifier, looks_like_token
 from app.domain.client_address import TrustedProxies, client_address, throttle_group, trusted_networks
 from app.domain.key_file import KeyFile
@@ -34,6 +34,9 @@ from app.state.limits import KeyFault
 #: A longer bearer is no key and no token of anybody.
 LONGEST_KEY: Final = 8192
 
+#: Shorter admin keys are refused, as are shorter keys of the keys file.
+SHORTEST_ADMIN_KEY: Final = 16
+
 _ANTHROPIC_KEY: Final = re.compile(rb"sk-ant-[A-Za-z0-9_-]{10,256}")
 
 _STATIC: Final = Caller(
@@ -47,6 +50,7 @@ _MISSING = (
     "You didn't provide an API key. This gateway is protected: send your key in an Authorization header using Bearer "
     "auth (Authorization: Bearer YOUR_KEY) or in an x-api-key header."
 )
+_MISTYPED = "Incorrect API key provided: it begins like a key of this gateway, and is cut off or mistyped."
 _WRONG = "Incorrect API key provided. Send a key of this gateway, not one of Anthropic or OpenAI."
 
 
@@ -60,6 +64,21 @@ def trusted_proxies(config: Config) -> TrustedProxies:
         return trusted_networks(config.trusted_proxies)
     except ValueError as error:
         raise SettingError(f"CLAUDE_WRAPPER_TRUSTED_PROXIES: {error}") from None
+
+
+def check_admin_key(config: Config) -> None:
+    """Refuses an admin key that would be none.
+
+    Raises:
+        SettingError: it is short enough to be guessed, or every client has it.
+    """
+    key = config.admin_key
+    if key and len(key) < SHORTEST_ADMIN_KEY:
+        raise SettingError(
+            f"CLAUDE_WRAPPER_ADMIN_KEY: it is too short; take {SHORTEST_ADMIN_KEY} random characters or more."
+        )
+    if key and key == config.api_key:
+        raise SettingError("CLAUDE_WRAPPER_ADMIN_KEY: it must not be the key of clients, CLAUDE_WRAPPER_API_KEY.")
 
 
 class Presented(Struct, frozen=True):
@@ -139,7 +158,7 @@ class Gate:
                 return caller
         for key in presented.keys:
             if (text := read_key(key)) is not None:
-                if self._memory.recall(text.tag, text.id, text.secret_hash) is None:
+                if not self._memory.knows(text.tag, text.id):
                     self._slow_down(presented)
                 return Caller(
                     source="stored",
@@ -153,12 +172,27 @@ class Gate:
         if self._tokens is not None:
             for key in presented.keys:
                 if looks_like_token(key):
+                    return await self._token(self._tokens, key, presented)
+        if self._byok:
+            for key in presented.keys:
+                if _ANTHROPIC_KEY.fullmatch(key):
                     self._slow_down(presented)
-                    return await self._tokens.verify(key)
+                    return _own_key(key)
+        if any(map(is_mistyped, presented.keys)):
+            self._slow_down(presented)
+            raise Unauthenticated(_MISTYPED)
         if self.protected:
             self._slow_down(presented)
             raise Unauthenticated(_WRONG)
         return ANONYMOUS
+
+    async def _token(self, tokens: TokenVerifier, token: bytes, presented: Presented) -> Caller:
+        """The bearer of a token; a signature cannot be guessed, so a good one passes from a slowed address, too."""
+        try:
+            return await tokens.verify(token)
+        except Unauthenticated:
+            self._slow_down(presented)
+            raise
 
     async def verified(self, caller: Caller) -> Caller:
         """The caller with what its stored key may do; asks the store where that is needed.
@@ -180,6 +214,10 @@ class Gate:
         if not is_good(key, caller.secret_hash, self._now()):
             raise key_error(self._fault(key, caller))
         return _owner("stored", caller.tag, key)
+
+    def remembers(self, caller: Caller) -> bool:
+        """Whether a caller is known to this worker without asking the store."""
+        return caller.verified or self._memory.recall(caller.tag, caller.key_id, caller.secret_hash) is not None
 
     def wrong(self, presented: Presented) -> None:
         """A presented key turned out to be wrong: counts it, beside the requests."""
@@ -211,8 +249,6 @@ class Gate:
             return self._of_file(of_file)
         if self._tokens is not None and looks_like_token(key) and (known := self._tokens.known(key)) is not None:
             return known
-        if self._byok and _ANTHROPIC_KEY.fullmatch(key):
-            return _own_key(key, digest)
         return None
 
     def _of_file(self, key: ApiKey) -> Caller:
@@ -243,14 +279,15 @@ def _digest(key: str) -> bytes | None:
     return sha256(key.encode()).digest() if key else None
 
 
-def _own_key(key: bytes, digest: bytes) -> Caller:
-    """A client that pays Anthropic itself."""
+def _own_key(key: bytes) -> Caller:
+    """A client that pays Anthropic itself; whether the key is good, only Anthropic can tell."""
     return Caller(
         source="byok",
         tenant="byok",
         tag=tenant_tag("byok"),
-        key_id="byok-" + base64.b32encode(digest[:10]).decode().lower(),
+        key_id="byok-" + base64.b32encode(sha256(key).digest()[:10]).decode().lower(),
         authenticated=True,
+        scopes=("inference",),
         credential=key.decode(),
     )
 

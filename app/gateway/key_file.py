@@ -8,7 +8,10 @@ on, and the log says so once. Source: DESIGN.md section 8.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -19,6 +22,8 @@ from app.domain.key_file import KeyFile, KeyFileError, Kind, parse_key_file
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
+#: Tens of thousands of keys.
+LARGEST_BYTES: Final = 16 * 1024**2
 
 _KINDS: Final[dict[str, Kind]] = {".toml": "toml", ".yaml": "yaml", ".yml": "yaml"}
 
@@ -36,6 +41,7 @@ def load_key_file(path: str) -> KeyFile:
     if kind is None:
         raise SettingError(f"CLAUDE_WRAPPER_KEYS_FILE: {path!r} does not end in .toml, .yaml or .yml.")
     try:
+        _check_kind(Path(path).stat())
         return parse_key_file(Path(path).read_text(encoding="utf-8"), kind)
     except OSError as exc:
         raise SettingError(f"CLAUDE_WRAPPER_KEYS_FILE: {path!r} cannot be read: {exc.strerror}.") from None
@@ -81,6 +87,18 @@ class KeyFileWatcher:
             self._current = content
             self._take_up(content)
             log.info("The keys file was taken up: %d keys, %d tenants.", len(content.keys), len(content.tenants))
+
+
+def _check_kind(found: os.stat_result) -> None:
+    """Refuses what must not be read: a pipe would be waited for, for ever.
+
+    Raises:
+        OSError: it is no regular file, or larger than ``LARGEST_BYTES``.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    if found.st_size > LARGEST_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST_BYTES // 1024**2} MiB")
 
 
 def _signature(path: str) -> Signature | None:

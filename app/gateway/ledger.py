@@ -222,12 +222,18 @@ class Ledger:
         """Nobody waits any more for the admission of a request, which the store may have made."""
         self._send(_Settlement(permit_id, account, model, NOTHING_USED, admitted=False))
 
-    async def run(self) -> None:
-        """Renews leases and repeats settlements, as long as the worker lives."""
+    async def keep_leases(self) -> None:
+        """Renews leases, as long as the worker lives."""
         while True:
             await asyncio.sleep(TURN_S)
             if self._state.available:
                 await self._renew()
+
+    async def repeat_settlements(self) -> None:
+        """Makes the settlements that were kept, as long as the worker lives."""
+        while True:
+            await asyncio.sleep(TURN_S)
+            if self._state.available:
                 await self._repeat()
 
     async def close(self) -> None:
@@ -306,6 +312,9 @@ class Ledger:
         before = self._sums.get(name)
         use = replace(settlement.use, complete=False)  # a sum says nothing about the length of an answer
         self._sums[name] = use if before is None else before + use
+        if len(self._sums) > MOST_KEPT:
+            del self._sums[next(iter(self._sums))]
+            self._give_up(settlement, None)
 
     async def _repeat(self) -> None:
         """Makes what was kept, and then the sums, which grow no larger by waiting; a failure ends the turn."""

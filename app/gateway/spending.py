@@ -18,33 +18,39 @@ from app.domain.pace import LearnedPace
 from app.domain.pricing import WorstCase, cost_of, worst_case
 from app.translate.max_tokens import with_max_tokens
 
+#: Stands for every model that the table does not know: clients make such names up, and each would be counted for days.
+OTHER_MODELS = "other"
+
 #: What a call costs that somebody else pays.
 FREE = WorstCase(0, 0)
 
 
-def demand_of(call: MessagesCall, model_names: tuple[str, ...], *, is_ours: bool = True) -> Demand:
+def demand_of(
+    call: MessagesCall, model_names: tuple[str, ...], *, is_ours: bool = True, strict: bool = False
+) -> Demand:
     """What a call asks of the limits.
 
     Args:
         call: ready to be sent; all of its ``n`` answers count.
         model_names: everything its model is called here.
         is_ours: the gateway pays; a client that brings its own Anthropic key costs us nothing.
+        strict: nothing of the request may be adjusted, so no budget may lower its bound of output tokens.
     """
     worst = worst_case(call) if is_ours else FREE
     expected_input = call.size.expected_tokens * call.n
     bound, unbounded = (worst, "") if isinstance(worst, WorstCase) else (None, worst)
     return Demand(
-        model=call.model,
+        model=call.model if call.is_known else OTHER_MODELS,
         model_names=model_names,
         input_tokens=expected_input,
-        input_nano=(cost_of(call, [Usage(input_tokens=expected_input)]) or 0) if is_ours else 0,
+        input_nano=(cost_of(call, [Usage(input_tokens=call.size.expected_tokens)] * call.n) or 0) if is_ours else 0,
         output_tokens=call.max_tokens * call.n if call.max_tokens_given else None,
         worst_input_nano=bound.input_nano if bound is not None else None,
         unbounded=unbounded,
         output_nano_per_token=bound.output_nano_per_token if bound is not None else 0,
         answers=call.n,
         max_tokens=call.max_tokens,
-        least_tokens=call.least_tokens,
+        least_tokens=call.max_tokens if strict else call.least_tokens,
     )
 
 

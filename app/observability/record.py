@@ -43,6 +43,7 @@ class RequestRecord(Struct):
         nano: cost in nano-dollars.
         estimated: Anthropic did not tell all of the usage.
         degraded: it was served by this worker's own count, because the state store was away.
+        key_guessed: the key was nobody's, and somebody may be trying many.
         client_credential: Anthropic was called with the client's own key.
     """
 
@@ -66,6 +67,7 @@ class RequestRecord(Struct):
     nano: int = 0
     estimated: bool = False
     degraded: bool = False
+    key_guessed: bool = False
     client_credential: bool = False
 
     def fields(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _SHORTEST_LITERAL = 6
 _SECRETS = (
     # API keys of Anthropic, OpenAI and this gateway
     (re.compile(r"\bsk-[A-Za-z0-9_-]{6,}"), f"sk-{MASK}"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}"), rf"\1 {MASK}"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+(?!token\b)[A-Za-z0-9._~+/=-]{4,}"), rf"\1 {MASK}"),
     # JSON web tokens
     (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
     # redis://user:password@host

@@ -32,7 +32,8 @@ class GuessBook:
 
     Args:
         state: the store where they are counted.
-        per_minute: wrong keys that a group may try in a window; with the next one it is blocked until the window ends.
+        per_minute: wrong keys that a group may try in a window; with the last of them it is blocked until the window
+            ends.
     """
 
     def __init__(self, state: StateConnection, *, per_minute: int) -> None:
@@ -48,7 +49,7 @@ class GuessBook:
             now: seconds, of any clock that never goes back; the same for every call.
         """
         window = self._windows.get(group)
-        if window is None or window.count <= self._per_minute:
+        if window is None or window.count < self._per_minute:
             return 0.0
         return max(0.0, window.ends_at - now)
 

@@ -75,6 +75,10 @@ class KeyMemory:
             return None
         return entry.key if is_good(entry.key, secret_hash, now) else None
 
+    def knows(self, tag: str, key_id: str) -> bool:
+        """Whether there is such a key, as far as is remembered; it may have been changed since, or run out."""
+        return (tag, key_id) in self._entries
+
     def forget(self, tag: str, key_id: str) -> None:
         """A key was changed or revoked: what is remembered of it does not hold any more."""
         self._put((tag, key_id), _Entry(None, self._now()))

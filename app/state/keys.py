@@ -20,9 +20,9 @@ Source: DESIGN.md section 3.
 | ``cw:{<tag>}:rates:v1:*`` | the same of the tenant | 48 h | ``limits`` |
 | ``cw:{<tag>}:spend:v1:<key id>`` | nano-dollars spent and reserved by a key | 400 days | ``limits`` |
 | ``cw:{<tag>}:spend:v1:*`` | the same of the tenant | 400 days | ``limits`` |
-| ``cw:{<tag>}:live:v1:<key id>`` | sorted set: request id -> Unix us at which its lease ends | 48 h | ``limits`` |
-| ``cw:{<tag>}:live:v1:*`` | the same of the tenant | 48 h | ``limits`` |
-| ``cw:{<tag>}:lease:v1:<request id>`` | what a request has reserved, or: settled | 48 h; 10 min | ``limits`` |
+| ``cw:{<tag>}:live:v1:<key id>`` | sorted set: request id -> Unix us at which its lease ends | 400 days | ``limits`` |
+| ``cw:{<tag>}:live:v1:*`` | the same of the tenant | 400 days | ``limits`` |
+| ``cw:{<tag>}:lease:v1:<request id>`` | what a request has reserved, or: settled | 400 days; 10 min | ``limits`` |
 | ``cw:{<tag>}:mean:v1:<model>`` | running mean of output tokens | 48 h | ``limits`` |
 | ``cw:{<tag>}:usage:v1:<key id>:<day>`` | hash: ``<model> <class>`` -> tokens, nano-dollars | 40 days | ``limits`` |
 
@@ -42,9 +42,11 @@ PROBE_TTL_S = 60
 
 #: State that must outlive every cache entry (``volatile-ttl`` evicts by the time left); its true expiry is inside it.
 STATE_TTL_S = 48 * 3600
-#: Spend counts for a month or for good; a key that was not used for this long starts its total anew.
+#: Spend counts for a month or for good; a key that was not used for this long starts its total anew. Leases of running
+#: requests live as long, since they know how much of what spend holds as reserved is theirs.
 SPEND_TTL_S = 400 * 86_400
-#: A settlement that is repeated finds that it was made, for this long.
+#: A settlement that is repeated finds that it was made, for this long; for ``STATE_TTL_S`` where nothing else would
+#: tell, because the store does not know of its admission.
 SETTLED_TTL_S = 600
 #: Days of usage that can be asked for, and some.
 USAGE_TTL_S = 40 * 86_400
@@ -95,7 +97,7 @@ def spend(tag: str, scope: str) -> str:
 
 
 def live(tag: str, scope: str) -> str:
-    """Leases of a key or the tenant, for ``STATE_TTL_S``."""
+    """Leases of a key or the tenant, for ``SPEND_TTL_S``."""
     return f"cw:{{{tag}}}:live:v1:{scope}"
 
 
@@ -113,7 +115,7 @@ def account(tag: str, key_id: str) -> tuple[str, ...]:
 
 
 def lease(tag: str, request_id: str) -> str:
-    """The lease of a request, for ``STATE_TTL_S``; for ``SETTLED_TTL_S`` once it is settled."""
+    """The lease of a request, for ``SPEND_TTL_S``; for ``SETTLED_TTL_S`` once it is settled."""
     return f"cw:{{{tag}}}:lease:v1:{request_id}"
 
 

@@ -201,7 +201,7 @@ def settle(
             *(use.input_tokens, use.cache_write_tokens, use.cache_read_tokens, use.output_tokens),
             use.nano,
             *(int(use.estimated), int(use.complete), use.requests),
-            keys.SETTLED_TTL_S,
+            keys.SETTLED_TTL_S if admitted else keys.STATE_TTL_S,
             *_TTLS,
         ),
     )
@@ -243,6 +243,8 @@ def _read_verdict(reply: Sequence[Any]) -> Verdict:
     what = reply[1]
     if what in _KEY_FAULTS:
         return Verdict(key_fault=cast("KeyFault", what.decode()))
+    if what == b"damaged":
+        raise StateError("The state store keeps a record of this API key that cannot be read.")
     if what not in (b"admitted", b"limited", b"unbounded"):
         raise ValueError(what)
     (_, _, refused, wait_us, _, document, *numbers) = reply

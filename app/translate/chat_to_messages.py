@@ -171,6 +171,7 @@ def translate(
     for path in chat.unknown:
         notes.ignore(path, "nobody knows this field")
     return MessagesCall(
+        is_known=facts.known,
         model=resolution.id,
         body=body,
         anthropic_version=ANTHROPIC_VERSION_WITH_SAMPLING if sampling.is_set else ANTHROPIC_VERSION,

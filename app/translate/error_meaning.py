@@ -28,7 +28,7 @@ from app.errors import (
     RateLimited,
     RequestTimeout,
     ShuttingDown,
-    StateUnavailable,
+    StateError,
     Unauthenticated,
     UpstreamError,
     UpstreamStatus,
@@ -121,7 +121,7 @@ def _own_row(error: GatewayError) -> tuple[int, str, Mapping[str, str]]:
             return 429, _QUOTA if error.spent else "rate_limit_error", _limit_headers(error)
         case ClientDisconnected():
             return 499, _INVALID, {}
-        case Overloaded() | ShuttingDown() | StateUnavailable() | IdentityUnavailable():
+        case Overloaded() | ShuttingDown() | StateError() | IdentityUnavailable():
             return 503, _SERVER, {}
         case UpstreamUnreachable():
             return 502, _SERVER, {}
@@ -135,10 +135,12 @@ def _own_row(error: GatewayError) -> tuple[int, str, Mapping[str, str]]:
 
 def _limit_headers(error: RateLimited) -> dict[str, str]:
     """The numbers of a limit of ours; a spent budget is not worth a retry of a client that waits."""
-    headers = dict(error.headers)
-    if error.retry_after_s is not None:
-        headers["retry-after"] = str(math.ceil(error.retry_after_s))
-        headers["retry-after-ms"] = str(math.ceil(1000 * error.retry_after_s))
+    wait_s = MAX_RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s
+    headers = {
+        **error.headers,
+        "retry-after": str(math.ceil(wait_s)),
+        "retry-after-ms": str(math.ceil(1000 * wait_s)),
+    }
     if error.spent:
         headers["x-should-retry"] = "false"
     return headers

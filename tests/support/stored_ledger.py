@@ -162,9 +162,9 @@ def _lease(value: bytes) -> Lease:
     words = value.decode().split(" ")
     if words == ["S"]:
         return Lease("S")
-    state, key_id, model, *numbers, counted = words
+    state, key_id, model, *numbers = words
     assert state in ("A", "X")
-    return Lease(state, key_id, model, *map(int, numbers), counted={"0": False, "1": True}[counted])  # type: ignore
+    return Lease(state, key_id, model, *map(int, numbers))
 
 
 def _usage_name(field: bytes) -> tuple[str, str]:

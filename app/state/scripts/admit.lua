@@ -1,13 +1,12 @@
 -- Decides on one request, all or nothing, and reserves what it may use. Begins with ledger.lua.
 --
--- KEYS[1]  lease of the request (string)              TTL: ARGV[17] seconds
+-- KEYS[1]  lease of the request (string)              TTL: ARGV[18] seconds, as long as that of the money it holds
 -- KEYS[2]  rates of the API key (string)              TTL: ARGV[17]
 -- KEYS[3]  rates of the tenant (string)               TTL: ARGV[17]
 -- KEYS[4]  spend of the API key (string)              TTL: ARGV[18]
 -- KEYS[5]  spend of the tenant (string)               TTL: ARGV[18]
--- KEYS[6]  live leases of the API key (sorted set: request id -> end, us), where it has a limit of concurrency
---                                                     TTL: ARGV[17]
--- KEYS[7]  live leases of the tenant (the same)       TTL: ARGV[17]
+-- KEYS[6]  live leases of the API key (sorted set: request id -> end, us)     TTL: ARGV[18]
+-- KEYS[7]  live leases of the tenant (the same)       TTL: ARGV[18]
 -- KEYS[8]  beginning of the names of the API key's usage by day (hashes)      TTL: ARGV[19]
 -- KEYS[9]  running mean of output tokens of the model (string), read only
 -- KEYS[10] record of the API key (hash), read only
@@ -38,6 +37,7 @@
 --
 -- Returns  {request id, verdict, ...}:
 --   unknown_key | revoked | expired | scope | model
+--   damaged                   the record of the API key cannot be read: nobody knows what it may do
 --   settled                   this request was settled already
 --   admitted | limited | unbounded, then
 --     [3]  which limit refused (see below), or ''
@@ -93,6 +93,17 @@ local function covers(patterns, names)
   return false
 end
 
+local SEVEN = '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$'
+
+local function are_limits(words)
+  for word in string.gmatch(words, '%S+') do
+    if word ~= '-' and not match(word, '^%d+$') then
+      return false
+    end
+  end
+  return match(words, SEVEN) ~= nil
+end
+
 local version, document, stored_limits = 0, '', ''
 if ARGV[3] ~= '' then
   local record = call('HMGET', KEYS[10], 'hash', 'prev', 'prev_until_us', 'expires_us', 'revoked', 'version',
@@ -108,25 +119,26 @@ if ARGV[3] ~= '' then
   if record[5] ~= '0' then
     return { request_id, 'revoked' }
   end
-  local expires = tonumber(record[4]) or 0
+  local expires = tonumber(record[4] or '')
+  if not expires or not record[7] or not record[8] or not are_limits(record[9] or '') then
+    return { request_id, 'damaged' }
+  end
   if expires > 0 and now >= expires then
     return { request_id, 'expired' }
   end
-  if not has_word(record[7] or '', ARGV[5]) then
+  if not has_word(record[7], ARGV[5]) then
     return { request_id, 'scope' }
   end
-  if not covers(record[8] or '', ARGV[6]) then
+  if not covers(record[8], ARGV[6]) then
     return { request_id, 'model' }
   end
   if version ~= tonumber(ARGV[4]) then
     document = call('HGET', KEYS[10], 'doc') or ''
   end
-  stored_limits = record[9] or ''
+  stored_limits = record[9]
 end
 
 -- Limits and balances of the API key and of its tenant
-
-local SEVEN = '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$'
 
 -- The first of two words that is a limit. Rates are at least 1: numbers are divided by them.
 local function limit(least, word, other)
@@ -249,6 +261,15 @@ local input = tonumber(ARGV[9])
 local granted, least = tonumber(ARGV[15]), tonumber(ARGV[16])
 local input_cost, token_cost = tonumber(ARGV[13]), tonumber(ARGV[14])
 
+-- What is left of the budgets of a scope, and how many output tokens that affords; -1 not even the input.
+local function affordable_for(scope)
+  local left = left_of(scope)
+  if token_cost > 0 then
+    return left, floor((left - input_cost) / token_cost)
+  end
+  return left, left >= input_cost and granted or -1
+end
+
 for _, scope in ipairs(scopes) do
   local limits, rates = scope.limits, scope.rates
   if limits.concurrency then
@@ -270,9 +291,11 @@ for _, scope in ipairs(scopes) do
     return reply('unbounded', 0, 0, 0, 0)
   end
   if scope.has_budget then
-    local left = left_of(scope)
-    local affordable = token_cost > 0 and floor((left - input_cost) / token_cost)
-      or (left >= input_cost and granted or -1)
+    local left, affordable = affordable_for(scope)
+    if affordable < granted and scope.spend.reserved > 0 and call('EXISTS', scope.keys.live) == 0 then
+      scope.spend.reserved = 0  -- by leases that were lost: nothing runs
+      left, affordable = affordable_for(scope)
+    end
     if affordable < granted then
       if affordable >= least then
         granted = affordable
@@ -301,6 +324,10 @@ if not output then
 end
 output = min(output, granted * tonumber(ARGV[22]))
 local reserved = budgeted and input_cost + granted * token_cost or 0
+for _, scope in ipairs(scopes) do  -- first what fails if another type stands there: nothing is undone
+  call('ZADD', scope.keys.live, text(now + lease_us), request_id)
+  call('EXPIRE', scope.keys.live, ttl.spend)
+end
 for _, scope in ipairs(scopes) do
   local limits, rates = scope.limits, scope.rates
   if limits.requests or limits.input or limits.output then
@@ -313,14 +340,9 @@ for _, scope in ipairs(scopes) do
     scope.spend.reserved = scope.spend.reserved + reserved
     write_spend(scope.keys.spend, scope.spend, ttl.spend)
   end
-  if scope.name == 'tenant' or limits.concurrency then
-    call('ZADD', scope.keys.live, text(now + lease_us), request_id)
-    call('EXPIRE', scope.keys.live, ttl.state)
-  end
 end
 write_lease(KEYS[1], {
   state = 'A', key_id = key_id, model = ARGV[12], input = input, output = output, reserved = reserved, charged = 0,
   told_input = input, told_output = 0, told_cost = tonumber(ARGV[21]), max_tokens = granted,
-  counted = scopes[1].limits.concurrency and '1' or '0',
-}, ttl.state)
+}, ttl.spend)
 return reply('admitted', granted, input, output, reserved)

@@ -1,4 +1,5 @@
--- The ledger that admit.lua, renew.lua and settle.lua share: token buckets, spend, leases. Not a script of its own.
+-- The ledger that admit.lua, renew.lua and settle.lua share: token buckets, spend, leases. Not a script of its own: it
+-- stands before theirs, has no KEYS and ARGV, and returns nothing.
 --
 -- Units: times are Unix microseconds on the server's clock; money is integer nano-dollars; a bucket counts in units of a
 -- 60-millionth of a token, so that a limit per minute refills by a whole number of units each microsecond. All numbers
@@ -8,11 +9,10 @@
 --   rates   <at> <requests> <input> <output>               balances in units, as of <at>; may be negative
 --   spend   <day> <of the day> <month> <of the month> <in all> <reserved>
 --                                                          day since 1970, month since year 0, the rest nano-dollars
---   lease   A <key id> <model> <input> <output> <reserved> <charged> <input> <output> <cost> <max tokens> <counted>
+--   lease   A <key id> <model> <input> <output> <reserved> <charged> <input> <output> <cost> <max tokens>
 --           X ...                                          it ran out, and was charged at its last report
 --           S                                              settled
---           The first pair of tokens is what was taken from the rates, the second what was last reported; <counted> is
---           1 where it counts against the concurrency of its API key.
+--           The first pair of tokens is what was taken from the rates, the second what was last reported.
 
 local UNIT = 60000000
 local DAY_US = 86400000000
@@ -134,7 +134,7 @@ local function read_lease(value)
     return { state = 'S' }
   end
   local words = { match(value or '',
-    '^([AX]) (%S+) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ([01])$') }
+    '^([AX]) (%S+) (%S+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$') }
   if not words[1] then
     return nil
   end
@@ -142,14 +142,14 @@ local function read_lease(value)
     state = words[1], key_id = words[2], model = words[3],
     input = tonumber(words[4]), output = tonumber(words[5]), reserved = tonumber(words[6]),
     charged = tonumber(words[7]), told_input = tonumber(words[8]), told_output = tonumber(words[9]),
-    told_cost = tonumber(words[10]), max_tokens = tonumber(words[11]), counted = words[12],
+    told_cost = tonumber(words[10]), max_tokens = tonumber(words[11]),
   }
 end
 
 local function write_lease(key, lease, ttl_s)
-  local value = format('%s %s %s %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %s', lease.state, lease.key_id, lease.model,
+  local value = format('%s %s %s %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f', lease.state, lease.key_id, lease.model,
     lease.input, lease.output, lease.reserved, lease.charged, lease.told_input, lease.told_output, lease.told_cost,
-    lease.max_tokens, lease.counted)
+    lease.max_tokens)
   call('SET', key, value, 'EX', ttl_s)
 end
 
@@ -197,9 +197,7 @@ local function sweep(own, own_id, tenant, lease_key, request_id, now, ttl)
     local lease = read_lease(call('GET', key))
     if lease and lease.state == 'A' then
       local names = names_of({ rates = own.rates, spend = own.spend, live = own.live }, own_id, lease.key_id)
-      if lease.counted == '1' then
-        call('ZREM', names.live, ended_id)
-      end
+      call('ZREM', names.live, ended_id)
       for _, scope in ipairs({ names, tenant }) do
         local values = call('MGET', scope.rates, scope.spend)
         correct_rates(scope.rates, values[1], 0, lease.told_input - lease.input, lease.told_output - lease.output,

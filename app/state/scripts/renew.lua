@@ -25,12 +25,16 @@ local lease = read_lease(call('GET', KEYS[1]))
 if lease and lease.state == 'S' then
   return { request_id, 'settled' }
 end
+for _, scope in ipairs({ own, tenant }) do  -- first what fails if another type stands there: nothing is undone
+  call('ZADD', scope.live, text(now + tonumber(ARGV[14])), request_id)
+  call('EXPIRE', scope.live, ttl.spend)
+end
 local what = 'renewed'
 local input, output, spent, reserved = 0, 0, 0, 0
 if not lease then
   what = 'restored'
   lease = { key_id = key_id, model = ARGV[3], input = 0, output = 0, reserved = 0, charged = 0,
-    max_tokens = tonumber(ARGV[10]), counted = '1' }
+    max_tokens = tonumber(ARGV[10]) }
   input, output, reserved = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 elseif lease.state == 'X' then
   what = 'restored'
@@ -47,13 +51,9 @@ for _, scope in ipairs({ own, tenant }) do
   local values = call('MGET', scope.rates, scope.spend)
   correct_rates(scope.rates, values[1], 0, max(0, input), max(0, output), ttl.state)
   correct_spend(scope.spend, values[2], now, spent, reserved, ttl.spend)
-  if scope == tenant or lease.counted == '1' then
-    call('ZADD', scope.live, text(now + tonumber(ARGV[14])), request_id)
-    call('EXPIRE', scope.live, ttl.state)
-  end
 end
 lease.state = 'A'
 lease.input, lease.output = lease.input + max(0, input), lease.output + max(0, output)
 lease.reserved, lease.charged = lease.reserved + reserved, lease.charged + spent
-write_lease(KEYS[1], lease, ttl.state)
+write_lease(KEYS[1], lease, ttl.spend)
 return { request_id, what }

@@ -38,17 +38,19 @@ elseif ARGV[4] == '1' and ARGV[5] == '1' then
   return { request_id, 'already' }  -- it was made, so long ago that the note of it is gone
 else
   taken = ARGV[4] == '1' and requests or 0  -- lost with the lease, or never taken
-  lease = { input = 0, output = 0, reserved = 0, charged = 0, counted = '1' }
+  lease = { input = 0, output = 0, reserved = 0, charged = 0 }
 end
+-- First what fails if another type stands there, and then the note that it is settled: nothing is undone, and a
+-- settlement that fails further on must not count again.
+call('ZREM', own.live, request_id)
+call('ZREM', tenant.live, request_id)
+call('SET', KEYS[1], 'S', 'EX', tonumber(ARGV[14]))
 local input, written, read, output = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local cost = tonumber(ARGV[10])
 for at, scope in ipairs({ own, tenant }) do
   correct_rates(scope.rates, values[2 * at], requests - taken, input + written - lease.input, output - lease.output,
     ttl.state)
   correct_spend(scope.spend, values[2 * at + 1], now, cost - lease.charged, -lease.reserved, ttl.spend)
-  if scope == tenant or lease.counted == '1' then
-    call('ZREM', scope.live, request_id)
-  end
 end
 local counts = {
   requests = requests, input = input, cache_write = written, cache_read = read, output = output,
@@ -64,5 +66,4 @@ if ARGV[12] == '1' then
   local mean = tonumber(match(values[6] or '', '^%d+$'))
   call('SET', KEYS[9], text(mean and mean + (output - mean) / 8 or output), 'EX', ttl.state)
 end
-call('SET', KEYS[1], 'S', 'EX', tonumber(ARGV[14]))
 return { request_id, 'settled' }

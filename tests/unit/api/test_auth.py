@@ -167,8 +167,9 @@ async def test_without_protection_everybody_is_let_in(key: str | None) -> None:
 STORED = key_text("acme", "k7Qm2ZpXv9Rt", "4fJc8LwYb1NsG6hTq0DkPe3VuXa5MiRz")
 
 
-async def test_a_key_that_cannot_be_checked_is_not_accepted() -> None:
-    assert (await Gateway(StateAway(), api_key=KEY).status(STORED))["authenticated"] is False
+async def test_of_a_key_that_cannot_be_checked_nothing_is_said() -> None:
+    reply = await Gateway(StateAway(), api_key=KEY).status(STORED)
+    assert reply["error"]["code"] == "state_unavailable"
 
 
 async def test_keys_cannot_be_guessed_by_asking_for_the_status() -> None:

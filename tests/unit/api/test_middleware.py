@@ -463,7 +463,7 @@ class Guessing:
 
 async def test_wrong_keys_are_counted_and_then_slowed() -> None:
     guessing = Guessing(Inner())
-    assert (await guessing.ask("wrong", times=3)).status == 401
+    assert (await guessing.ask("wrong", times=2)).status == 401
     reply = await guessing.ask("another")
     assert (reply.status, reply.error["code"]) == (429, "rate_limit_exceeded")
     assert 0 < int(reply.headers["retry-after"]) <= 60
@@ -472,8 +472,13 @@ async def test_wrong_keys_are_counted_and_then_slowed() -> None:
 
 async def test_a_key_that_the_route_finds_wrong_is_counted_as_well() -> None:
     guessing = Guessing(raising(Unauthenticated("Incorrect API key provided: this gateway does not know it.")))
-    assert (await guessing.ask(STORED, times=3)).status == 401
+    assert (await guessing.ask(STORED, times=2)).status == 401
     assert (await guessing.ask(STORED)).status == 429
+
+
+async def test_a_key_that_was_good_once_is_no_guess() -> None:
+    guessing = Guessing(raising(Unauthenticated("This API key was revoked.", guessed=False)))
+    assert (await guessing.ask(STORED, times=5)).status == 401
 
 
 async def test_a_request_without_a_key_is_no_guess() -> None:

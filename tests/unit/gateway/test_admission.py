@@ -238,11 +238,12 @@ LIMITED = [
     ("key.concurrency", 1_000_000, "This API key is at its limit of 4 requests at the same time. "
      "Please try again in 1s."),
     ("tenant.requests", 1_000_000, "This tenant is at its limit of 1,000 requests per minute. Please try again in 1s."),
-    ("key.budget_day", 3_600_000_000, "This API key has used up a budget of 5 USD per day (UTC). "
-     "Please try again in 3600s."),
-    ("tenant.budget_month", 86_400_000_000, "This tenant has used up a budget of 60.5 USD per calendar month (UTC). "
-     "Please try again in 86400s."),
-    ("key.budget_total", -1, "This API key has used up a budget of 0.000000001 USD in all."),
+    ("key.budget_day", 3_600_000_000, "This API key has a budget of 5 USD per day (UTC), and what is left of it does "
+     "not cover this request. Please try again in 3600s."),
+    ("tenant.budget_month", 86_400_000_000, "This tenant has a budget of 60.5 USD per calendar month (UTC), and what "
+     "is left of it does not cover this request. Please try again in 86400s."),
+    ("key.budget_total", -1, "This API key has a budget of 0.000000001 USD in all, and what is left of it does not "
+     "cover this request."),
     ("key.budget_reserved", 1_000_000, "The rest of the budget of this API key is held by requests that are running. "
      "Please try again in 1s."),
     ("tenant.budget_reserved", 1_000_000, "The rest of the budget of this tenant is held by requests that are running. "
@@ -423,7 +424,10 @@ async def test_the_limits_of_the_tenant_hold_without_the_store_too() -> None:
     setup = Setup(tenant=Limits(requests_per_minute=2))
     assert await admitted_alone(setup, 5) == 2
     error = await setup.refused(RateLimited)
-    assert error.message == "This tenant is at its limit of 2 requests per minute. Please try again in 30s."
+    assert error.message == (
+        "This tenant is at its limit of 2 requests per minute. While the state store is away, each worker goes by its "
+        "share of that, one in 1. Please try again in 30s."
+    )
     assert (error.limit, error.headers, error.spent) == ("requests_per_minute", {}, False)
 
 
@@ -435,12 +439,22 @@ async def test_a_budget_is_not_overspent_without_the_store() -> None:
     assert (error.limit, error.spent, error.retry_after_s) == ("budget_total_nano", False, 1)
 
 
-async def test_a_budget_that_is_spent_without_the_store_names_no_time() -> None:
+async def test_a_budget_near_its_end_lowers_the_bound_without_the_store_too() -> None:
     setup = Setup(key=Limits(budget_total_nano=1_999))
     setup.state.available = False
+    demand = msgspec.structs.replace(DEMAND, least_tokens=1)
+    permit = await setup.admit(demand=demand)
+    affordable = (1_999 - (DEMAND.worst_input_nano or 0)) // DEMAND.output_nano_per_token
+    assert permit.max_tokens == affordable < DEMAND.max_tokens
+
+
+async def test_a_share_of_a_budget_that_covers_nothing_is_no_spent_budget() -> None:
+    setup = Setup(key=Limits(budget_total_nano=1))
+    setup.state.available = False
     error = await setup.refused(RateLimited)
-    assert (error.spent, error.retry_after_s) == (True, None)
-    assert error.message == "This API key has used up a budget of 0.000001999 USD in all."
+    assert (error.spent, error.retry_after_s) == (False, 5)
+    assert error.message.startswith("This API key has a budget of 0.000000001 USD in all, and what is left of it does")
+    assert "While the state store is away, each worker goes by its share of that, one in 1." in error.message
 
 
 async def test_under_a_budget_a_cost_without_a_bound_is_refused_without_the_store_too() -> None:

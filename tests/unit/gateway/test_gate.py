@@ -299,7 +299,7 @@ async def test_a_key_that_was_not_seen_cannot_be_checked_while_the_store_is_away
 
 async def test_an_address_that_guesses_is_slowed_and_others_are_not(state: StateConnection) -> None:
     setup = Setup(state, api_key=KEY, guesses_per_minute=3)
-    await setup.guess(3)
+    await setup.guess(2)
     await setup.refused("wrong")
     await setup.guess(1)
     with pytest.raises(RateLimited) as caught:
@@ -321,13 +321,23 @@ async def test_a_blocked_address_lets_the_keys_in_that_are_known(state: StateCon
     await setup.verified(text)
     await setup.caller(bearer)
     await setup.guess(2)
-    sources = [(await setup.caller(key)).source for key in (KEY, ADMIN, FILE_KEY, CLIENTS_OWN, text, bearer)]
-    assert sources == ["static", "admin", "file", "byok", "stored", "jwt"]
+    another = token(sub="somebody").decode()  # its signature is good
+    sources = [(await setup.caller(key)).source for key in (KEY, ADMIN, FILE_KEY, text, bearer, another)]
+    assert sources == ["static", "admin", "file", "stored", "jwt", "jwt"]
 
 
-@pytest.mark.parametrize("key", [UNKNOWN, token(sub="somebody").decode(), "wrong"])
+async def test_a_key_that_was_changed_is_none_that_somebody_guesses(state: StateConnection) -> None:
+    setup = Setup(state, guesses_per_minute=1)
+    key, text = await stored(state)
+    await setup.verified(text)
+    await setup.guess(2)
+    setup.services.memory.forget(tenant_tag(key.tenant), key.id)
+    assert (await setup.caller(text)).key_id == key.id
+
+
+@pytest.mark.parametrize("key", [UNKNOWN, token(sub="somebody").decode()[:-4] + "AAAA", "wrong", CLIENTS_OWN])
 async def test_a_blocked_address_may_not_try_further_keys(state: StateConnection, key: str) -> None:
-    setup = Setup(state, jwt_secret=SECRET, guesses_per_minute=1)
+    setup = Setup(state, byok=True, jwt_secret=SECRET, guesses_per_minute=1)
     await setup.guess(2)
     with pytest.raises(RateLimited):
         await setup.caller(key)

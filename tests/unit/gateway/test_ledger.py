@@ -56,10 +56,11 @@ class Setup:
 
     async def turn(self) -> None:
         """One turn of what runs beside the requests, and what follows from it."""
-        running = asyncio.create_task(self.ledger.run())
+        running = [asyncio.create_task(run()) for run in (self.ledger.keep_leases, self.ledger.repeat_settlements)]
         await self.rest()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def rest(self) -> None:
         """Everything that can happen without time has happened."""

@@ -79,8 +79,9 @@ def test_a_budget_that_is_spent_for_now_says_when_to_come_back_and_that_no_retry
     assert meaning.headers == {"retry-after": "3600", "retry-after-ms": "3600000", **NO_RETRY}
 
 
-def test_a_budget_that_is_spent_for_good_names_no_time() -> None:
-    assert meaning_of(RateLimited("m", limit="budget_total_nano", spent=True)).headers == NO_RETRY
+def test_a_budget_that_is_spent_for_good_names_the_longest_time() -> None:
+    headers = meaning_of(RateLimited("m", limit="budget_total_nano", spent=True)).headers
+    assert headers == {**NO_RETRY, "retry-after": "86400", "retry-after-ms": "86400000"}
 
 
 @pytest.mark.parametrize("error", [InternalError("secret"), GatewayError("secret")])
