@@ -63,6 +63,7 @@ class LearnedPace:
         """How many tokens a plain answer most likely has after so many seconds, up to its bound."""
         line = self._of.get(model)
         wait_s, s_per_token = (_USUAL_WAIT_S, _USUAL_S_PER_TOKEN) if line is None else line.wait_and_pace()
-        if s_per_token <= 0:
-            return 0
-        return min(at_most, max(0, round((seconds - wait_s) / s_per_token)))
+        made_s = max(0.0, seconds - wait_s)
+        if made_s >= at_most * s_per_token:  # also where a token takes no time that could be divided by
+            return at_most if s_per_token > 0 else 0
+        return round(made_s / s_per_token)

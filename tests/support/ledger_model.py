@@ -132,7 +132,6 @@ class Lease:
     told_output: int = 0
     told_cost: int = 0
     max_tokens: int = 0
-    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -259,8 +258,12 @@ class LedgerModel:
         assert demand.worst_input_nano is not None
         spend = Spend.at(self.now, side.book.spend)
         left = spend.left(side.limits)
-        free = min(left.values()) - spend.reserved - demand.worst_input_nano
         price = demand.output_nano_per_token
+        free = min(left.values()) - spend.reserved - demand.worst_input_nano
+        if free < granted * price and spend.reserved and not side.book.live:
+            free += spend.reserved  # held by leases that were lost
+            spend.reserved = 0
+            side.book.spend = spend
         if free >= granted * price:
             return granted, []
         if price and free // price >= demand.least_tokens:
@@ -302,8 +305,7 @@ class LedgerModel:
             if any(one.limits.has_budget for one in sides):
                 side.book.spend = Spend.at(self.now, side.book.spend)
                 side.book.spend.add(0, hold.nano)
-            if side.whose == "tenant" or side.limits.concurrency is not None:
-                side.book.live[request_id] = self.now + LEASE_US
+            side.book.live[request_id] = self.now + LEASE_US
         self.leases[request_id] = Lease(
             "A",
             key_id,
@@ -314,7 +316,6 @@ class LedgerModel:
             told_input=hold.input_tokens,
             told_cost=demand.input_nano,
             max_tokens=granted,
-            counted=sides[0].limits.concurrency is not None,
         )
 
     def _verdict(self, sides: tuple[_Side, _Side], **fields: object) -> Verdict:
@@ -365,7 +366,7 @@ class LedgerModel:
             return False
         input_tokens = output_tokens = spent = reserved = 0
         if lease is None:
-            lease = self.leases[request_id] = Lease("A", key_id, model, max_tokens=max_tokens, counted=True)
+            lease = self.leases[request_id] = Lease("A", key_id, model, max_tokens=max_tokens)
             input_tokens, output_tokens, reserved = hold.input_tokens, hold.output_tokens, hold.nano
         elif lease.state == "X":
             self._use(key_id, lease.model, -1, lease, estimated=lease.charged)
@@ -377,8 +378,7 @@ class LedgerModel:
         for whose in (key_id, TENANT):
             self._correct(whose, 0, input_tokens, output_tokens)
             self._spend(self.book(whose), spent, reserved)
-            if whose == TENANT or lease.counted:
-                self.book(whose).live[request_id] = self.now + LEASE_US
+            self.book(whose).live[request_id] = self.now + LEASE_US
         lease.state = "A"
         lease.input += input_tokens
         lease.output += output_tokens

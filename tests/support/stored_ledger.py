@@ -31,8 +31,8 @@ TTLS_S: dict[str, tuple[int | None, ...]] = {
     "guesses": (keys.GUESSES_TTL_S,),
     "rates": (keys.STATE_TTL_S,),
     "spend": (keys.SPEND_TTL_S,),
-    "live": (keys.STATE_TTL_S,),
-    "lease": (keys.STATE_TTL_S, keys.SETTLED_TTL_S),
+    "live": (keys.SPEND_TTL_S,),
+    "lease": (keys.SPEND_TTL_S, keys.STATE_TTL_S, keys.SETTLED_TTL_S),
     "mean": (keys.STATE_TTL_S,),
     "usage": (keys.USAGE_TTL_S,),
 }

@@ -294,6 +294,7 @@ for _, scope in ipairs(scopes) do
     local left, affordable = affordable_for(scope)
     if affordable < granted and scope.spend.reserved > 0 and call('EXISTS', scope.keys.live) == 0 then
       scope.spend.reserved = 0  -- by leases that were lost: nothing runs
+      write_spend(scope.keys.spend, scope.spend, ttl.spend)
       left, affordable = affordable_for(scope)
     end
     if affordable < granted then

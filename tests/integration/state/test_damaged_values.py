@@ -131,7 +131,7 @@ def test_a_damaged_record_breaks_no_script(url: str, field: str, damage: bytes |
         await a_request_of_each_kind(limiter)
         record = keys.api_key(TAG, KEY_ID)
         await (state.call("HDEL", record, field) if damage is None else state.call("HSET", record, field, damage))
-        if field in ("doc", "version"):
+        if field in ("doc", "version", "expires_us", "scopes", "models", "limits"):
             return await refused_or_answered(limiter)
         await everything_answers(limiter, clock)
         return None
@@ -140,7 +140,7 @@ def test_a_damaged_record_breaks_no_script(url: str, field: str, damage: bytes |
 
 
 async def refused_or_answered(limiter: Limiter) -> None:
-    """The document itself may not be read: that is an error of the store, and no other."""
+    """What the key may do cannot be read: that is an error of the store, and no other."""
     with contextlib.suppress(StateError):
         await limiter.admit("r2", caller=CALLER)
 
@@ -191,11 +191,22 @@ def test_what_cannot_be_read_counts_as_absent(url: str, where: str, damage: byte
     on_an_empty_store(url, body)
 
 
-@pytest.mark.parametrize("word", [b"nan", b"inf", b"-inf", b"-5", b"1.5", b"0", b"many"])
-def test_a_rate_that_is_none_falls_back_to_the_default(url: str, word: bytes) -> None:
+@pytest.mark.parametrize("word", [b"nan", b"inf", b"-inf", b"-5", b"1.5", b"many", b""])
+def test_limits_that_cannot_be_read_let_nobody_in(url: str, word: bytes) -> None:
+    async def body(state: StateConnection) -> None:
+        limiter = Limiter(ClockedState(state), own=BOUNDS)
+        await limiter.stored_key(KEY_ID)
+        await state.call("HSET", keys.api_key(TAG, KEY_ID), "limits", b" ".join([word] * 4 + [b"700"] * 3))
+        with pytest.raises(StateError, match="cannot be read"):
+            await limiter.admit("r1", caller=CALLER)
+
+    on_an_empty_store(url, body)
+
+
+def test_a_rate_of_zero_is_none_and_falls_back_to_the_default(url: str) -> None:
     async def body(state: StateConnection) -> None:
         verdicts = []
-        for stored in (word, b"-"):
+        for stored in (b"0", b"-"):
             limiter = Limiter(ClockedState(state), own=BOUNDS)
             await state.call("FLUSHALL")
             await limiter.stored_key(KEY_ID)

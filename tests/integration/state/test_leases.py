@@ -218,7 +218,6 @@ async def test_a_renewal_puts_back_what_the_store_has_lost(limiter: Limiter, clo
         told_output=5,
         told_cost=17,
         max_tokens=100,
-        counted=True,
     )
     await limiter.settle("r1")
     await limiter.settle("r2")

@@ -435,9 +435,17 @@ STORED = key_text("acme", "k7Qm2ZpXv9Rt", "4fJc8LwYb1NsG6hTq0DkPe3VuXa5MiRz")
 async def test_on_the_hot_route_a_stored_key_is_left_to_the_admission() -> None:
     inner, state = Inner(), StateAway()
     app = GatewayApp(inner, make_services(state=state))
-    await call(app, "POST", "/v1/chat/completions", headers={"x-api-key": STORED})
+    await call(app, "POST", "/v1/chat/completions", headers={"x-api-key": STORED, "content-length": "65536"})
     assert not inner.scopes[0]["state"]["caller"].verified
     assert state.asked == 0
+
+
+@pytest.mark.parametrize("length", [{"content-length": "65537"}, {"content-length": "1" * 11}, {}])
+async def test_a_large_body_is_read_for_keys_only_that_are_known(length: dict[str, str]) -> None:
+    inner = Inner()
+    headers = {"x-api-key": STORED, **length}
+    reply = await call(GatewayApp(inner, make_services()), "POST", "/v1/chat/completions", headers=headers)
+    assert (reply.status, inner.scopes) == (401, [])
 
 
 async def test_on_any_other_route_a_stored_key_is_verified_first() -> None:
@@ -455,7 +463,7 @@ class Guessing:
 
     async def ask(self, key: str | None, times: int = 1) -> Reply:
         for _ in range(times):
-            headers = {} if key is None else {"authorization": f"Bearer {key}"}
+            headers = {"content-length": "2"} | ({} if key is None else {"authorization": f"Bearer {key}"})
             reply = await call(self.app, "POST", "/v1/chat/completions", headers=headers)
             await self.services.gate.close()  # wrong keys are counted beside the requests
         return reply
