@@ -9,7 +9,7 @@ Rules that the contract leaves open, as they were decided:
 - A correction of a rate counts as of the last balance written: tokens of a request that ran are booked at the time
   at which the balance last stood, not when the news comes.
 - A scope whose limits name no rate keeps the balances that it once had, untouched.
-- Requests that were admitted while their key had no limit of concurrency do not count against a later one.
+- Money that is reserved while nothing runs was reserved by leases that were lost; it is given back when it is missed.
 - Money that was charged too much yesterday and is corrected today lowers what is booked for today, never below zero.
 - The clock never goes back over midnight: the later day counts.
 """
@@ -164,6 +164,7 @@ class LedgerModel:
         self.leases: dict[str, Lease] = {}
         self.usage: dict[tuple[str, int], dict[tuple[str, str], int]] = {}
         self.means: dict[str, int] = {}
+        self._charged_all = True
 
     def book(self, whose: str) -> Book:
         return self.books.setdefault(whose, Book())
@@ -260,10 +261,11 @@ class LedgerModel:
         left = spend.left(side.limits)
         price = demand.output_nano_per_token
         free = min(left.values()) - spend.reserved - demand.worst_input_nano
-        if free < granted * price and spend.reserved and not side.book.live:
+        if free < granted * price and spend.reserved and self._is_idle(side.book):
             free += spend.reserved  # held by leases that were lost
             spend.reserved = 0
             side.book.spend = spend
+            side.book.live.clear()
         if free >= granted * price:
             return granted, []
         if price and free // price >= demand.least_tokens:
@@ -273,6 +275,10 @@ class LedgerModel:
         if not spent:
             return granted, [_refusal(side, "budget_reserved", SECOND_US)]
         return granted, [_refusal(side, name, self._until_freed(name, spend), spent=True) for name in spent]
+
+    def _is_idle(self, book: Book) -> bool:
+        """Whether nothing runs, and everything that ran out is charged."""
+        return self._charged_all and all(end <= self.now for end in book.live.values())
 
     def _until_freed(self, name: str, spend: Spend) -> int | None:
         match name:
@@ -346,6 +352,7 @@ class LedgerModel:
 
     def _charge_leases_that_ran_out(self) -> None:
         ended = sorted((end, request_id) for request_id, end in self.book(TENANT).live.items() if end <= self.now)
+        self._charged_all = len(ended) < SWEEP
         for _, request_id in ended[:SWEEP]:
             del self.book(TENANT).live[request_id]
             lease = self.leases.get(request_id)

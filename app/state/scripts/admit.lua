@@ -160,7 +160,7 @@ end
 
 local own = { rates = KEYS[2], spend = KEYS[4], live = KEYS[6], usage = KEYS[8] }
 local tenant = { rates = KEYS[3], spend = KEYS[5], live = KEYS[7] }
-sweep(own, key_id, tenant, KEYS[1], request_id, now, ttl)
+local all_charged = sweep(own, key_id, tenant, KEYS[1], request_id, now, ttl)
 
 local values = call('MGET', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[9])
 local before = read_lease(values[1])
@@ -261,6 +261,12 @@ local input = tonumber(ARGV[9])
 local granted, least = tonumber(ARGV[15]), tonumber(ARGV[16])
 local input_cost, token_cost = tonumber(ARGV[13]), tonumber(ARGV[14])
 
+-- Whether nothing runs: what is reserved all the same was reserved by leases that were lost. Their names stay in the
+-- live leases of their API key, as only the lease would tell whose it was.
+local function is_idle(scope)
+  return all_charged and call('ZCOUNT', scope.keys.live, '(' .. text(now), '+inf') == 0
+end
+
 -- What is left of the budgets of a scope, and how many output tokens that affords; -1 not even the input.
 local function affordable_for(scope)
   local left = left_of(scope)
@@ -292,8 +298,9 @@ for _, scope in ipairs(scopes) do
   end
   if scope.has_budget then
     local left, affordable = affordable_for(scope)
-    if affordable < granted and scope.spend.reserved > 0 and call('EXISTS', scope.keys.live) == 0 then
-      scope.spend.reserved = 0  -- by leases that were lost: nothing runs
+    if affordable < granted and scope.spend.reserved > 0 and is_idle(scope) then
+      scope.spend.reserved = 0
+      call('DEL', scope.keys.live)
       write_spend(scope.keys.spend, scope.spend, ttl.spend)
       left, affordable = affordable_for(scope)
     end

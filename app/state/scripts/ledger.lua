@@ -188,6 +188,7 @@ end
 --   own_id   the id at the end of those of `own` that have one
 --   tenant   names of the tenant's keys: rates, spend, live
 --   ttl      seconds: state, spend, usage
+-- Returns whether these were all.
 local SWEEP = 32
 local function sweep(own, own_id, tenant, lease_key, request_id, now, ttl)
   local ended = call('ZRANGEBYSCORE', tenant.live, '-inf', text(now), 'LIMIT', 0, SWEEP)
@@ -215,4 +216,5 @@ local function sweep(own, own_id, tenant, lease_key, request_id, now, ttl)
       write_lease(key, lease, ttl.state)
     end
   end
+  return #ended < SWEEP
 end

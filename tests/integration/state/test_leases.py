@@ -336,14 +336,40 @@ async def test_a_refused_request_charges_leases_that_ran_out_too(limiter: Limite
     assert await money(limiter) == (33, 0)
 
 
-async def test_a_key_without_a_limit_of_concurrency_is_counted_for_its_tenant_only(limiter: Limiter) -> None:
+async def test_requests_from_before_a_limit_of_concurrency_count_against_it(limiter: Limiter) -> None:
     limiter.own = Limits()
-    limiter.tenant = Limits(concurrency=1)
     await limiter.admit("r1")
-    assert WHO not in (await limiter.stored()).books
+    limiter.own = Limits(concurrency=1)
     assert not (await limiter.admit("r2")).admitted
     await limiter.settle("r1")
     assert (await limiter.admit("r3")).admitted
+
+
+@pytest.mark.parametrize("whose", ["own", "tenant"])
+async def test_what_lost_leases_hold_of_a_budget_comes_back_when_nothing_runs(
+    limiter: Limiter, clock: ClockedState, whose: str
+) -> None:
+    limiter.own = limiter.tenant = Limits()
+    setattr(limiter, whose, Limits(budget_total_nano=250))
+    for request_id in ("lost-1", "lost-2"):
+        await limiter.admit(request_id)
+        await limiter.state.call("DEL", keys.lease(TAG, request_id))
+    assert (await limiter.admit("r1", demand(least_tokens=50))).refusal is not None
+    clock.now_us += LEASE_US
+    assert (await limiter.admit("r2", demand(least_tokens=50))).admitted
+    assert (await money(limiter, WHO if whose == "own" else "*"))[1] == 120
+
+
+async def test_what_leases_hold_that_are_still_to_be_charged_is_not_given_away(
+    limiter: Limiter, clock: ClockedState
+) -> None:
+    limiter.own, limiter.tenant = Limits(budget_total_nano=40 * 120), Limits()
+    for number in range(40):
+        await limiter.admit(f"r{number:02}", demand(input_nano=120))
+    clock.now_us += LEASE_US
+    refusal = (await limiter.admit("next", demand(least_tokens=100))).refusal
+    assert refusal is not None
+    assert await money(limiter) == (SWEEP * 120, 8 * 120)
 
 
 async def test_a_hold_that_is_taken_again_is_not_taken_beyond_what_was_used(
