@@ -16,7 +16,7 @@ GROUP = "203.0.113.5"
 async def test_workers_count_together(state: StateConnection) -> None:
     one, other = (GuessBook(state, per_minute=4) for _ in range(2))
     blocked = [await book.wrong(GROUP, 0.0) > 0 for book in (one, other) * 3]
-    assert blocked == [False, False, False, False, True, True]
+    assert blocked == [False, False, False, True, True, True]
 
 
 async def test_the_window_is_counted_from_the_first_guess(state: StateConnection) -> None:
@@ -28,7 +28,7 @@ async def test_the_window_is_counted_from_the_first_guess(state: StateConnection
 
 
 async def test_a_window_that_ended_in_the_store_frees_the_group(state: StateConnection) -> None:
-    book = GuessBook(state, per_minute=1)
+    book = GuessBook(state, per_minute=2)
     await book.wrong(GROUP, 0.0)
     await state.call("PEXPIRE", keys.guesses(GROUP), 1)
     deadline = time.monotonic() + 5
@@ -48,7 +48,7 @@ async def test_no_guess_of_several_replicas_at_once_is_lost(server: RedisServer)
     replicas = [connect(server.url, timeout_s=5.0) for _ in range(4)]
     books = [GuessBook(replica, per_minute=50) for replica in replicas]
     blocked = await asyncio.gather(*(book.wrong(GROUP, 0.0) for book in books * 15))
-    assert sum(seconds > 0 for seconds in blocked) == 10
+    assert sum(seconds > 0 for seconds in blocked) == 11
     assert await replicas[0].call("GET", keys.guesses(GROUP)) == b"60"
     await asyncio.gather(*(replica.close() for replica in replicas))
 
@@ -58,5 +58,5 @@ async def test_guessing_stays_slowed_when_the_server_dies(server: RedisServer) -
     book = GuessBook(state, per_minute=2)
     await book.wrong(GROUP, 0.0)
     server.kill()
-    assert [await book.wrong(GROUP, 0.0) > 0 for _ in range(3)] == [False, True, True]
+    assert [await book.wrong(GROUP, 0.0) > 0 for _ in range(3)] == [True, True, True]
     await state.close()
