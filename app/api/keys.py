@@ -30,6 +30,9 @@ from app.state.key_audit import ENTRY_ID, read_audit
 
 AdminRequest = Request[None, None, State]
 
+#: A key with every field at its bound has a quarter of this.
+LARGEST_BODY_BYTES = 256 * 1024
+
 #: Entries of a page.
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 
@@ -267,7 +270,10 @@ def _issued(issued: IssuedKey, services: Services, *, status: int) -> Response[K
 async def _body(request: AdminRequest, services: Services) -> bytes:
     config = services.config
     return await read_body(
-        request.scope, request.receive, max_bytes=config.max_body_bytes, pause_s=config.body_timeout_s
+        request.scope,
+        request.receive,
+        max_bytes=min(LARGEST_BODY_BYTES, config.max_body_bytes),
+        pause_s=config.body_timeout_s,
     )
 
 

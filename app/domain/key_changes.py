@@ -273,7 +273,7 @@ def _time(value: object, now: float | None) -> float | None:
     if isinstance(value, date):
         return datetime.combine(value, time(), UTC).timestamp()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        return float(min(value, 2 * MAX_TIME))
     return None
 
 

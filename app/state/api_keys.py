@@ -111,11 +111,13 @@ async def list_keys(state: StateConnection, *, after: str = "", limit: int = 100
         StateError: the store did not answer.
     """
     flat = await state.call("HGETALL", keys.KEY_INDEX, large=True)
-    index = zip((name.decode() for name in flat[::2]), (name.decode() for name in flat[1::2]), strict=True)
+    names = [name.decode(errors="replace") for name in flat]
+    index = zip(names[::2], names[1::2], strict=True)
     found = sorted((key_id, owner) for key_id, owner in index if key_id > after and tenant in (None, owner))
     page = found[:limit]
     commands = [("HGET", keys.api_key(tenant_tag(owner), key_id), "doc") for key_id, owner in page]
-    docs = _accepted(await state.pipeline(commands, large=len(page) > _MANY_KEYS))
+    replies = await state.pipeline(commands, large=len(page) > _MANY_KEYS)
+    docs = [b"" if isinstance(reply, StateError) else reply for reply in replies]  # another type stands there
     ids = [key_id for key_id, _ in page]
     return KeyPage(tuple(_readable(ids, docs)), len(found) > limit, ids[-1] if ids else None)
 
@@ -212,7 +214,8 @@ async def _change(state: StateConnection, key_id: str, change: Callable[[ApiKey]
             raise NotFound(f"There is no key {key_id[:64]!r}.", param="id", code="key_not_found")
         after = change(before)
         if after == before:
-            await _tell(state, after, (), note.at)
+            # Perhaps made before by a call whose audit was lost: that somebody asked for it is told in any case.
+            await _tell(state, after, audit_commands(_entry(note, before, after)), note.at)
             return after
         after = msgspec.structs.replace(after, version=before.version + 1)
         if await _write(state, after, expected=before.version):

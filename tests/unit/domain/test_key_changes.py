@@ -340,3 +340,8 @@ def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5h", "1y", "9999999999d", "1d1h"])
 def test_any_other_text_is_no_duration(text: str) -> None:
     assert duration_s(text) is None
+
+
+def test_a_time_with_more_digits_than_any_clock_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="before the year 10000"):
+        expiry_from_wire(int("1" * 400), now=NOW)
