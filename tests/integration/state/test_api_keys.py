@@ -158,7 +158,7 @@ async def test_a_revoked_key_stays_revoked(state: StateConnection) -> None:
             await change
     again = await revoke(state, issued.key.id, actor="a", now=NOW + 9)
     assert (again.key.revoked_at, again.key.version) == (NOW, 2)
-    assert [change.action for _, change in (await read_audit(state, 10)).entries] == ["revoke", "create"]
+    assert [change.action for _, change in (await read_audit(state, 10)).entries] == ["revoke", "revoke", "create"]
 
 
 async def test_every_change_stands_in_the_list_of_recent_ones_until_it_is_old(state: StateConnection) -> None:
