@@ -222,7 +222,8 @@ def _schemas(docs: list[OperationDoc]) -> dict[str, Json]:
 
 
 def _operation(doc: OperationDoc, path: str, *, protected: bool) -> Json:
-    errors = {*doc.errors, *COMMON_ERRORS, *((401,) if protected and doc.protected else ())} - doc.replies.keys()
+    of_keys = (401, 429) if protected and doc.protected else ()  # the latter slows whoever tries many
+    errors = {*doc.errors, *COMMON_ERRORS, *of_keys} - doc.replies.keys()
     operation: Json = {
         "operationId": _operation_id(doc, path),
         "tags": [doc.tag],
@@ -257,6 +258,8 @@ def _operation(doc: OperationDoc, path: str, *, protected: bool) -> Json:
         }
     if protected and not doc.protected:
         operation["security"] = []
+    elif doc.tag == "admin":
+        operation["security"] = _SECURITY  # on a gateway without protection, too
     return operation
 
 

@@ -260,3 +260,14 @@ def test_the_root_needs_the_key() -> None:
     operation = document(protected=True)["paths"]["/"]["get"]
     assert "security" not in operation
     assert "401" in operation["responses"]
+
+
+def test_the_routes_of_the_operator_need_a_key_without_protection_too() -> None:
+    operation = document(protected=False)["paths"]["/admin/keys"]["get"]
+    assert operation["security"] == [{"bearer": []}, {"apiKey": []}]
+    assert {"401", "403"} <= operation["responses"].keys()
+
+
+def test_whoever_tries_many_keys_is_slowed_on_every_protected_route() -> None:
+    operation = document(protected=True)["paths"]["/v1/models"]["get"]
+    assert "429" in operation["responses"]
