@@ -64,9 +64,16 @@ def test_a_stream_that_ends_in_time_is_not_disturbed_by_the_stop(
 
 
 def workers(gateway: MockGateway) -> list[psutil.Process]:
-    """The children of the master that run the same command as it does."""
+    """The children of the master that run the same command as it does; one that has just been killed is none."""
     master = psutil.Process(gateway.process.pid)
-    return [child for child in master.children() if child.cmdline() == master.cmdline()]
+    return [child for child in master.children() if _command(child) == master.cmdline()]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def test_a_killed_worker_breaks_its_streams_visibly_and_is_replaced(
