@@ -242,8 +242,12 @@ class Config(Struct, frozen=True, kw_only=True):
         """Whether clients need a key."""
         if self.require_key != "auto":
             return self.require_key == "yes"
-        jwt = self.jwt_secret or self.jwt_public_key or self.jwt_jwks_url
-        return bool(self.api_key or self.admin_key or self.keys_file or jwt)
+        return bool(self.api_key or self.admin_key or self.keys_file or self.accepts_jwt)
+
+    @property
+    def accepts_jwt(self) -> bool:
+        """Whether any key is named to check tokens with."""
+        return bool(self.jwt_secret or self.jwt_public_key or self.jwt_jwks_url)
 
     @property
     def secrets(self) -> tuple[str, ...]:

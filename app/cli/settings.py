@@ -60,7 +60,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     Raises:
         SettingError: a setting names something that cannot be used.
     """
-    from app.gateway.gate import check_admin_key, trusted_proxies
+    from app.gateway.gate import check_keys, trusted_proxies
     from app.gateway.key_file import load_key_file
     from app.gateway.model_table import load_aliases, load_models
     from app.identity import check_jwt
@@ -73,7 +73,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
         check_upstream(config, environ)
     load_aliases(config, load_models(config))
     trusted_proxies(config)
-    check_admin_key(config)
+    check_keys(config)
     check_jwt(config)
     if config.keys_file:
         load_key_file(config.keys_file)

@@ -66,12 +66,16 @@ def trusted_proxies(config: Config) -> TrustedProxies:
         raise SettingError(f"CLAUDE_WRAPPER_TRUSTED_PROXIES: {error}") from None
 
 
-def check_admin_key(config: Config) -> None:
-    """Refuses an admin key that would be none.
+def check_keys(config: Config) -> None:
+    """Refuses keys that would be none.
 
     Raises:
-        SettingError: it is short enough to be guessed, or every client has it.
+        SettingError: a key is longer than any that is accepted, or the admin key is short enough to be guessed, or
+            every client has it.
     """
+    for name, key in (("API_KEY", config.api_key), ("ADMIN_KEY", config.admin_key)):
+        if len(key.encode()) > LONGEST_KEY:
+            raise SettingError(f"CLAUDE_WRAPPER_{name}: it is too long; {LONGEST_KEY} bytes at most.")
     key = config.admin_key
     if key and len(key) < SHORTEST_ADMIN_KEY:
         raise SettingError(

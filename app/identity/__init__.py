@@ -25,22 +25,18 @@ def check_jwt(config: Config) -> None:
     Raises:
         SettingError: a setting makes no sense, or does nothing; names the variable.
     """
-    if accepts_jwt(config):
+    if config.accepts_jwt:
         from app.identity.settings import JwtSettings
 
         JwtSettings.of(config)
         return
-    for field in ("jwt_algorithms", "jwt_issuer", "jwt_audience"):
-        if getattr(config, field):
+    usual = Config()
+    for field in (name for name in Config.__struct_fields__ if name.startswith("jwt_")):
+        if getattr(config, field) != getattr(usual, field):
             raise SettingError(
                 f"CLAUDE_WRAPPER_{field.upper()}: does nothing without a key to check tokens with: set "
                 "CLAUDE_WRAPPER_JWT_SECRET, CLAUDE_WRAPPER_JWT_PUBLIC_KEY or CLAUDE_WRAPPER_JWT_JWKS_URL."
             )
-
-
-def accepts_jwt(config: Config) -> bool:
-    """Whether the settings name any key to check tokens with."""
-    return bool(config.jwt_secret or config.jwt_public_key or config.jwt_jwks_url)
 
 
 def open_jwt(
@@ -61,7 +57,7 @@ def open_jwt(
     Raises:
         SettingError: a setting makes no sense; names the variable.
     """
-    if not accepts_jwt(config):
+    if not config.accepts_jwt:
         return None
     from app.identity.jwks import Jwks
     from app.identity.jwt import JwtVerifier

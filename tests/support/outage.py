@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import ClassVar, Final
@@ -55,7 +56,7 @@ async def redis_site(servers: RedisServers) -> AsyncIterator[Site]:
         yield Site(server, spare, proxy)
 
 
-class Fault:
+class Fault(ABC):
     """Something that happens to Redis.
 
     Args:
@@ -74,13 +75,13 @@ class Fault:
     def __init__(self, site: Site) -> None:
         self._site = site
 
+    @abstractmethod
     async def begin(self) -> None:
         """It happens."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def end(self) -> None:
         """It is over: the server is there again."""
-        raise NotImplementedError
 
 
 class Killed(Fault):

@@ -38,9 +38,7 @@ def check_key_file(config: Config, *, now: float) -> Finding:
 
 def check_tokens(config: Config) -> Finding:
     """Whether there are keys to check tokens with; those of a JWKS are fetched."""
-    from app.identity import accepts_jwt
-
-    if not accepts_jwt(config):
+    if not config.accepts_jwt:
         return Finding.skip("tokens", "JWTs are not accepted: no secret, public key or JWKS is configured")
     from app.identity.settings import JwtSettings
 

@@ -204,8 +204,11 @@ async def test_nothing_is_sent_again_for_a_client_that_has_left(streamed):
 
 @pytest.mark.parametrize("sent", [0.0, 0.5], ids=["headers only", "half of its body"])
 async def test_client_that_leaves_while_it_sends_its_body_calls_nobody(sent):
+    calls = 0
+
     async def script(peer: Peer) -> None:
-        raise AssertionError("the upstream was called")
+        nonlocal calls
+        calls += 1
 
     request = post(chat("x" * 200_000))
     cut = request.index(b"\r\n\r\n") + 4
@@ -215,6 +218,7 @@ async def test_client_that_leaves_while_it_sends_its_body_calls_nobody(sent):
         await until(lambda: gateway.requests_in_flight)
         wire.close()
         await gateway.settled()
+    assert calls == 0
 
 
 async def test_leaving_clients_leave_the_log_calm(caplog):

@@ -78,10 +78,11 @@ async def test_a_pushed_change_is_forgotten_within_half_a_second(state: StateCon
 @pytest.mark.parametrize("message", [b"", b"key", b"key \xff", b"other tag id", b"key a b c"])
 async def test_a_message_of_another_release_does_no_harm(state: StateConnection, message: bytes) -> None:
     async with running(state) as worker:
-        worker.learn("changed")
+        worker.learn("changed", "other")
         await state.call("PUBLISH", keys.PUSH_CHANNEL, message)
         await state.call("PUBLISH", keys.PUSH_CHANNEL, f"key {TAG} changed")
         await until(lambda: not worker.knows("changed"))
+        assert worker.knows("other")
 
 
 async def test_a_change_whose_push_was_lost_is_found_by_the_next_reading(state: StateConnection) -> None:

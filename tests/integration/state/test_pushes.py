@@ -89,14 +89,16 @@ async def test_what_is_published_is_heard_in_order(state: StateConnection) -> No
 async def test_every_byte_is_heard(state: StateConnection) -> None:
     async with listening(state) as ear:
         await state.call("PUBLISH", keys.PUSH_CHANNEL, bytes(range(256)))
-        await until(lambda: ear.messages == [bytes(range(256))])
+        await until(lambda: ear.messages)
+        assert ear.messages == [bytes(range(256))]
 
 
 async def test_what_a_script_publishes_is_heard(state: StateConnection) -> None:
     script = script_from_text("publish", b"return redis.call('PUBLISH', ARGV[1], ARGV[2])")
     async with listening(state) as ear:
         await state.run_script(script, (), (keys.PUSH_CHANNEL, "from a script"))
-        await until(lambda: ear.messages == [b"from a script"])
+        await until(lambda: ear.messages)
+        assert ear.messages == [b"from a script"]
 
 
 async def test_other_channels_are_not_heard(state: StateConnection) -> None:

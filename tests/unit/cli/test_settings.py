@@ -111,3 +111,17 @@ def test_port_of_a_command_that_only_looks_does_not_need_the_other_settings_to_b
     assert port_of({"CLAUDE_WRAPPER_WORKERS": "none", "PORT": "9000"}, None) == 9000
     assert port_of({"PORT": "9000"}, "9001") == 9001
     assert port_of({}, None) == 8000
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"admin_key": "a" * 15}, "CLAUDE_WRAPPER_ADMIN_KEY: it is too short"),
+        ({"admin_key": "a" * 20, "api_key": "a" * 20}, "CLAUDE_WRAPPER_ADMIN_KEY: it must not be the key of clients"),
+        ({"admin_key": "a" * 8193}, "CLAUDE_WRAPPER_ADMIN_KEY: it is too long"),
+        ({"api_key": "a" * 8193}, "CLAUDE_WRAPPER_API_KEY: it is too long"),
+    ],
+)
+def test_a_key_that_would_be_none_is_refused(fields: dict[str, str], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        check_settings(Config(mock=True, **fields), {})

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from app.config import Config, SettingError
-from app.identity import accepts_jwt, check_jwt, open_jwt
+from app.identity import check_jwt, open_jwt
 from tests.support.tokens import SECRET, ec_key, private_pem, public_pem, rsa_key
 
 URL = "https://issuer.example/jwks.json"
@@ -40,7 +40,7 @@ def test_what_is_refused_at_the_start_cannot_be_opened() -> None:
 def test_without_settings_nothing_is_checked_and_nothing_opened() -> None:
     check_jwt(Config())
     assert open_jwt(Config()) is None
-    assert not accepts_jwt(Config())
+    assert not Config().accepts_jwt
 
 
 def test_without_settings_no_cryptography_is_imported() -> None:
@@ -155,7 +155,16 @@ def test_a_key_needs_an_algorithm_that_is_accepted(pem) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("jwt_issuer", "me"), ("jwt_audience", "us"), ("jwt_algorithms", ("HS256",))]
+    ("field", "value"),
+    [
+        ("jwt_issuer", "me"),
+        ("jwt_audience", "us"),
+        ("jwt_algorithms", ("HS256",)),
+        ("jwt_leeway_s", 99.0),
+        ("jwt_tenant_claim", "org"),
+        ("jwt_scope_claim", "permissions"),
+        ("jwt_limits_claim", "quota"),
+    ],
 )
 def test_a_rule_without_a_key_does_nothing_and_is_refused(field: str, value: object) -> None:
     assert refused(**{field: value}).startswith(f"CLAUDE_WRAPPER_{field.upper()}: does nothing without a key")
