@@ -10,6 +10,7 @@
     |   |-- RateLimited              a rate limit, the concurrency or a budget of the caller is used up
     |   |-- NotFound                 no such route, model or object
     |   |-- Conflict                 somebody else changed the object at the same time
+    |   |-- IdempotencyKeyReused     the key of an earlier request came with another body
     |   `-- MethodNotAllowed         the route exists, the method does not
     |-- CapacityError                the gateway cannot take the request now
     |   |-- Overloaded               this worker is at its bound of requests or upstream connections
@@ -142,6 +143,12 @@ class Conflict(RequestError):
     """Somebody else changed the object at the same time."""
 
     default_code = "conflict"
+
+
+class IdempotencyKeyReused(RequestError):
+    """An ``Idempotency-Key`` came again with a request that is not the one it was first sent with."""
+
+    default_code = "idempotency_key_reused"
 
 
 class MethodNotAllowed(RequestError):

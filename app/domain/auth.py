@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from app.domain.caching import NO_CACHE_RULE, CacheRule
 from app.domain.limits import NO_LIMITS, Limits, OutagePolicy
 
 Scope = Literal["inference", "sessions", "admin"]
@@ -58,6 +59,7 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
         models: names or ``prefix*`` patterns of models it may use; empty means all.
         limits: of this key; what is not set falls back to the deployment's defaults.
         outage: while Redis is away; ``None`` is the deployment's setting.
+        cache: its response cache and whom it shares with; what is not set falls back to the deployment's.
         created_at: Unix seconds.
         expires_at: Unix seconds; ``None`` never.
         revoked_at: Unix seconds; ``None`` as long as it is good.
@@ -75,6 +77,7 @@ class ApiKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     models: tuple[str, ...] = ()
     limits: Limits = NO_LIMITS
     outage: OutagePolicy | None = None
+    cache: CacheRule = NO_CACHE_RULE
     created_at: float = 0.0
     expires_at: float | None = None
     revoked_at: float | None = None
@@ -97,6 +100,7 @@ class Caller(Struct, frozen=True, kw_only=True):
         models: models it may use; empty means all.
         limits: its own limits, where they are known without Redis.
         outage: its policy while Redis is away; ``None`` is the deployment's.
+        cache: its response cache and whom it shares with, where that is known without Redis.
         secret_hash: SHA-256 of the presented text of a ``stored`` key, raw bytes.
         subject: ``sub`` of a JWT.
         credential: the client's own Anthropic key (``byok``); never logged.
@@ -112,6 +116,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     limits: Limits = NO_LIMITS
     outage: OutagePolicy | None = None
+    cache: CacheRule = NO_CACHE_RULE
     secret_hash: bytes = b""
     subject: str = ""
     credential: str = ""

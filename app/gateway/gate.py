@@ -308,4 +308,5 @@ def _owner(source: Source, tag: str, key: ApiKey) -> Caller:
         models=key.models,
         limits=key.limits,
         outage=key.outage,
+        cache=key.cache,
     )

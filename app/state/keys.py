@@ -25,8 +25,17 @@ Source: DESIGN.md section 3.
 | ``cw:{<tag>}:lease:v1:<request id>`` | what a request has reserved, or: settled | 400 days; 10 min | ``limits`` |
 | ``cw:{<tag>}:mean:v1:<model>`` | running mean of output tokens | 48 h | ``limits`` |
 | ``cw:{<tag>}:usage:v1:<key id>:<day>`` | hash: ``<model> <class>`` -> tokens, nano-dollars | 40 days | ``limits`` |
+| ``cw:{<tag>}:sessions:v1`` | sorted set: ``<scope> <session id>`` -> Unix us of expiry | session TTL | ``sessions`` |
+| ``cw:{<tag>}:seat:v1:<sid>`` | prompt tokens of a session, expected and at most | session TTL | ``sessions`` |
+| ``cw:{<tag>:<sid>}:session:v1`` | hash: the head of a session | session TTL | ``sessions`` |
+| ``cw:{<tag>:<sid>}:turns:v1`` | list: its turns, packed | session TTL | ``sessions`` |
+| ``cw:{<tag>:<call id>}:kept:v1`` | the answer that made a tool call, packed | 48 h | ``kept_answers`` |
+| ``cw:{<tag>:<digest>}:answer:v1`` | a cached answer | cache TTL, less jitter | ``answers`` |
+| ``cw:{<tag>:<digest>}:once:v1`` | the answer to an ``Idempotency-Key`` | idempotency TTL | ``answers`` |
+| ``cw:{<tag>:<digest>}:flight:v1`` | hash: who is making that answer, who waits for it | 60 s | ``answers`` |
 
-Channel ``cw:{_}:push:v1``: what all workers have to hear at once.
+Channels: ``cw:{_}:push:v1``: what all workers have to hear at once; ``cw:{_}:wake:v1:<worker>``: that what one of a
+worker's requests waits for may have come.
 """
 
 from __future__ import annotations
@@ -54,6 +63,11 @@ USAGE_TTL_S = 40 * 86_400
 REVOKED_TTL_S = 3600
 AUDIT_TTL_S = 400 * 86_400
 GUESSES_TTL_S = 60
+
+#: Blocks of thinking have to outlive every session and cached answer.
+KEPT_TTL_S = STATE_TTL_S
+#: A flight is renewed as the lease of its request is; a dead one is only a name.
+FLIGHT_TTL_S = 60
 
 KEY_INDEX = "cw:{_}:keys:v1"
 REVOKED = "cw:{_}:revoked:v1"
@@ -127,3 +141,48 @@ def mean(tag: str, model: str) -> str:
 def usage(tag: str, scope: str) -> str:
     """Beginning of the names of a key's usage by day (days since 1970), each for ``USAGE_TTL_S``."""
     return f"cw:{{{tag}}}:usage:v1:{scope}:"
+
+
+def wake_channel(worker_id: str) -> str:
+    """The channel on which a worker hears that a wait may be over."""
+    return f"cw:{{_}}:wake:v1:{worker_id}"
+
+
+def sessions(tag: str) -> str:
+    """Index of a tenant's sessions, for the time to live of a session."""
+    return f"cw:{{{tag}}}:sessions:v1"
+
+
+def seat(tag: str, sid: str) -> str:
+    """Prompt tokens of a session, where the tenant's limits are decided; as long as the session."""
+    return f"cw:{{{tag}}}:seat:v1:{sid}"
+
+
+def session(tag: str, sid: str) -> str:
+    """The head of a session, for the time to live of a session; ``sid`` is a digest of its scope and id."""
+    return f"cw:{{{tag}:{sid}}}:session:v1"
+
+
+def turns(tag: str, sid: str) -> str:
+    """The turns of a session, as long as its head."""
+    return f"cw:{{{tag}:{sid}}}:turns:v1"
+
+
+def kept(tag: str, call_id: str) -> str:
+    """The answer that made a tool call (the first of its calls names it), for ``KEPT_TTL_S``."""
+    return f"cw:{{{tag}:{call_id}}}:kept:v1"
+
+
+def answer(tag: str, digest: str) -> str:
+    """A cached answer, for the time to live of the cache, key or request."""
+    return f"cw:{{{tag}:{digest}}}:answer:v1"
+
+
+def once(tag: str, digest: str) -> str:
+    """The answer to an ``Idempotency-Key``, for ``CLAUDE_WRAPPER_IDEMPOTENCY_TTL``."""
+    return f"cw:{{{tag}:{digest}}}:once:v1"
+
+
+def flight(tag: str, digest: str) -> str:
+    """Who is making an answer and who waits for it, for ``FLIGHT_TTL_S``."""
+    return f"cw:{{{tag}:{digest}}}:flight:v1"

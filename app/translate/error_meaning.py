@@ -19,6 +19,7 @@ from app.errors import (
     ClientDisconnected,
     Conflict,
     GatewayError,
+    IdempotencyKeyReused,
     IdentityUnavailable,
     InvalidRequest,
     MethodNotAllowed,
@@ -111,6 +112,8 @@ def _own_row(error: GatewayError) -> tuple[int, str, Mapping[str, str]]:
             return 404, _INVALID, {}
         case Conflict():
             return 409, _INVALID, {}
+        case IdempotencyKeyReused():
+            return 422, _INVALID, {}
         case MethodNotAllowed():
             return 405, _INVALID, {}
         case RequestTimeout():
