@@ -81,6 +81,8 @@ class Demand(Struct, frozen=True, kw_only=True):
         answers: how many answers are asked for (``n``).
         max_tokens: the bound of output tokens of one answer.
         least_tokens: the smallest such bound that makes sense; a budget near its end lowers ``max_tokens`` to this.
+        history_nano_per_token: cost at worst of a token that the history of a session adds to the prompt.
+        history_expected_nano: expected cost of such a token.
     """
 
     model: str
@@ -94,6 +96,8 @@ class Demand(Struct, frozen=True, kw_only=True):
     answers: int = 1
     max_tokens: int = 0
     least_tokens: int = 0
+    history_nano_per_token: int = 0
+    history_expected_nano: int = 0
 
 
 class Hold(Struct, frozen=True, kw_only=True):
@@ -114,8 +118,9 @@ class Use(Struct, frozen=True, kw_only=True):
         output_tokens: of all its answers.
         nano: what it costs.
         estimated: the upstream did not tell; what could be seen was counted.
-        complete: the answer is whole, so that its length says something about the next one.
+        complete: the answer is whole, so that its length says something about the next one; never of a cached one.
         requests: how many requests this was; 0 when the upstream was not called after all.
+        cache_hits: how many answers came from the response cache, or from the call of another request.
     """
 
     input_tokens: int = 0
@@ -126,6 +131,7 @@ class Use(Struct, frozen=True, kw_only=True):
     estimated: bool = False
     complete: bool = False
     requests: int = 1
+    cache_hits: int = 0
 
     def __add__(self, other: Use) -> Use:
         """Both together."""
@@ -138,6 +144,7 @@ class Use(Struct, frozen=True, kw_only=True):
             estimated=self.estimated or other.estimated,
             complete=self.complete and other.complete,
             requests=self.requests + other.requests,
+            cache_hits=self.cache_hits + other.cache_hits,
         )
 
 

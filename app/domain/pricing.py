@@ -33,10 +33,12 @@ class WorstCase(Struct, frozen=True):
     Args:
         input_nano: for the prompt, in nano-dollars.
         output_nano_per_token: for each token of ``max_tokens``, in nano-dollars.
+        input_nano_per_token: for each token that the prompt may have besides, in nano-dollars.
     """
 
     input_nano: int
     output_nano_per_token: int
+    input_nano_per_token: int = 0
 
 
 def cost_nano(price: Price, usage: Usage, *, inference_geo: str = "", fast: bool = False) -> int | None:
@@ -90,12 +92,16 @@ def cost_of(call: MessagesCall, usages: Iterable[Usage]) -> int | None:
     return total
 
 
-def worst_case(call: MessagesCall) -> WorstCase | str:
+def worst_case(call: MessagesCall, *, grows: bool = False) -> WorstCase | str:
     """The most that a call can cost.
 
     Every token of the prompt is taken for one of the dearest class that the request can incur, at the rates of a long
     prompt where it may be one, and with the surcharge for the US unless the request rules it out (the account may be
     set to it).
+
+    Args:
+        call: ready to be sent.
+        grows: the history of a session, of unknown length, is still to come before it.
 
     Returns:
         Why there is no such bound, in words for the client, where there is none.
@@ -108,13 +114,14 @@ def worst_case(call: MessagesCall) -> WorstCase | str:
         return _NO_FAST_PRICE
     size = call.size
     possible: list[Price | Rates] = [price]
-    if price.long_prompt is not None and size.most_tokens > price.long_prompt.above_tokens:
+    if price.long_prompt is not None and (grows or size.most_tokens > price.long_prompt.above_tokens):
         possible.append(price.long_prompt)
     input_nano = max(_nano(dearest) for rates in possible for dearest in _input_prices(rates, size.cache_lifetime))
     output_nano = max(_nano(rates.output) for rates in possible)
     return WorstCase(
         input_nano=_multiplied(size.most_tokens * input_nano, multiplier) * call.n,
         output_nano_per_token=_multiplied(output_nano, multiplier) * call.n,
+        input_nano_per_token=_multiplied(input_nano, multiplier) * call.n,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from msgspec import Struct
@@ -31,7 +31,7 @@ from app.errors import (
 )
 from app.gateway.ledger import Ledger, Permit
 from app.state import limits
-from app.state.connection import StateConnection
+from app.state.connection import Command, StateConnection
 from app.state.error_replies import ran_nothing
 from app.state.key_memory import KeyMemory
 from app.state.limit_words import limit_words
@@ -153,8 +153,27 @@ class Admission:
         """The limits of a tenant, with the defaults for what it does not set."""
         return self.tenants.get(tag, NO_LIMITS).over(self._settings.tenant)
 
-    async def admit(self, caller: Caller, demand: Demand, *, scope: Scope = "inference") -> Permit:
+    async def admit(
+        self,
+        caller: Caller,
+        demand: Demand,
+        *,
+        scope: Scope = "inference",
+        permit_id: str = "",
+        sid: str = "",
+        alongside: Sequence[Command] = (),
+        needs_state: bool = False,
+    ) -> Permit:
         """Lets a request in: one round trip.
+
+        Args:
+            caller: who asks.
+            demand: for what.
+            scope: what the key must be allowed to do.
+            permit_id: of the permit; made when empty.
+            sid: of the request's session.
+            alongside: what else is asked of the store in the same round trip.
+            needs_state: the request makes no sense without the store, whatever the policy of its key.
 
         Raises:
             Unauthenticated: no such key, or it has expired or was revoked.
@@ -166,7 +185,7 @@ class Admission:
         if caller.verified:
             check_rights(caller.scopes, caller.models, demand, scope)
         account = Account(caller.tag, caller.key_id)
-        permit_id = self._ledger.new_id()
+        permit_id = permit_id or self._ledger.new_id()
         asked_at = self._now()
         known = None if caller.verified else self._memory.recall(caller.tag, caller.key_id, caller.secret_hash)
         asked = self._state.available  # at its deadline, this very call may be what tells that the store is away
@@ -181,6 +200,8 @@ class Admission:
                 defaults=_limit_words(self.limits_of(caller.limits)),
                 tenant=_limit_words(self.tenant_limits(caller.tag)),
                 usual_output=USUAL_OUTPUT_TOKENS,
+                sid=sid,
+                alongside=alongside,
             )
         except asyncio.CancelledError:
             self._ledger.give_back(permit_id, account, demand.model)
@@ -190,6 +211,8 @@ class Admission:
             self._tell(error)
             asked = asked and not ran_nothing(error)
             try:
+                if needs_state:
+                    raise state_needed(error) from error
                 return self._admit_alone(caller, demand, scope, permit_id, error, asked=asked)
             except GatewayError:
                 if asked:
@@ -228,6 +251,7 @@ class Admission:
             hold=verdict.hold,
             admitted=True,
             headers=own_headers(verdict.requests, verdict.tokens),
+            replies=verdict.replies,
         )
         self._ledger.opened(permit)
         return permit
@@ -311,6 +335,15 @@ class Admission:
         if key is None:
             raise StateUnavailable("This API key cannot be checked now; please try again.", retry_after_s=1)
         return key
+
+
+def state_needed(error: StateError) -> StateUnavailable:
+    """The error of a request that needs what only the store has: going on without it would forget a conversation."""
+    return StateUnavailable(
+        "What this gateway keeps for this request (its session, its thinking or its Idempotency-Key) cannot be had "
+        "now; please try again.",
+        retry_after_s=error.retry_after_s or 1,
+    )
 
 
 def check_rights(scopes: tuple[Scope, ...], models: tuple[str, ...], demand: Demand, scope: Scope) -> None:

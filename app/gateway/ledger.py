@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -23,7 +23,7 @@ from app.domain.limits import Hold, Use
 from app.domain.local_limits import Held, LocalBook
 from app.errors import StateError, StateUnavailable
 from app.state import limits
-from app.state.connection import StateConnection
+from app.state.connection import Reply, StateConnection
 from app.state.error_replies import ran_nothing
 from app.state.limits import Account
 
@@ -59,9 +59,11 @@ class Permit:
         asked: the store may have its lease although it did not say so: no answer came, or a renewal has put it there.
         held: what it holds of this worker's own limits, while the store is away.
         headers: how its rates stand, as ``x-ratelimit-*``.
+        replies: of the store to what was asked together with the admission; none when it was decided without it.
 
     Attributes:
         progress: tells what the request has used so far.
+        renewals: what is renewed together with its lease: a held session, a flight. They raise only ``StateError``.
     """
 
     __slots__ = (
@@ -75,7 +77,9 @@ class Permit:
         "max_tokens",
         "model",
         "progress",
+        "renewals",
         "renewed_at",
+        "replies",
         "tenant",
     )
 
@@ -92,6 +96,7 @@ class Permit:
         asked: bool = True,
         held: Held | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
+        replies: Sequence[Reply | StateError] = (),
     ) -> None:
         self.id = id
         self.account = account
@@ -103,6 +108,8 @@ class Permit:
         self.asked = asked
         self.held = held
         self.headers = headers
+        self.replies = replies
+        self.renewals: list[Callable[[], Awaitable[object]]] = []
         self.renewed_at = 0.0
         self.progress: Callable[[], Use] = _nothing_yet
 
@@ -256,16 +263,17 @@ class Ledger:
     async def _renew_one(self, permit: Permit) -> None:
         permit.renewed_at = self._monotonic()
         permit.asked = True
+        renewing = limits.renew(
+            self._state,
+            permit.id,
+            permit.account,
+            permit.model,
+            hold=permit.hold,
+            use=permit.progress(),
+            max_tokens=permit.max_tokens,
+        )
         try:
-            await limits.renew(
-                self._state,
-                permit.id,
-                permit.account,
-                permit.model,
-                hold=permit.hold,
-                use=permit.progress(),
-                max_tokens=permit.max_tokens,
-            )
+            await asyncio.gather(renewing, *(renewal() for renewal in permit.renewals))
         except StateError:
             permit.renewed_at = 0.0  # at the next turn
 

@@ -26,7 +26,12 @@ FREE = WorstCase(0, 0)
 
 
 def demand_of(
-    call: MessagesCall, model_names: tuple[str, ...], *, is_ours: bool = True, strict: bool = False
+    call: MessagesCall,
+    model_names: tuple[str, ...],
+    *,
+    is_ours: bool = True,
+    strict: bool = False,
+    grows: bool = False,
 ) -> Demand:
     """What a call asks of the limits.
 
@@ -35,15 +40,16 @@ def demand_of(
         model_names: everything its model is called here.
         is_ours: the gateway pays; a client that brings its own Anthropic key costs us nothing.
         strict: nothing of the request may be adjusted, so no budget may lower its bound of output tokens.
+        grows: the history of a session is still to come before it; how long it is, the store knows.
     """
-    worst = worst_case(call) if is_ours else FREE
+    worst = worst_case(call, grows=grows) if is_ours else FREE
     expected_input = call.size.expected_tokens * call.n
     bound, unbounded = (worst, "") if isinstance(worst, WorstCase) else (None, worst)
     return Demand(
         model=call.model if call.is_known else OTHER_MODELS,
         model_names=model_names,
         input_tokens=expected_input,
-        input_nano=(cost_of(call, [Usage(input_tokens=call.size.expected_tokens)] * call.n) or 0) if is_ours else 0,
+        input_nano=_expected_nano(call, call.size.expected_tokens) if is_ours else 0,
         output_tokens=call.max_tokens * call.n if call.max_tokens_given else None,
         worst_input_nano=bound.input_nano if bound is not None else None,
         unbounded=unbounded,
@@ -51,7 +57,13 @@ def demand_of(
         answers=call.n,
         max_tokens=call.max_tokens,
         least_tokens=call.max_tokens if strict else call.least_tokens,
+        history_nano_per_token=bound.input_nano_per_token if bound is not None and grows else 0,
+        history_expected_nano=_expected_nano(call, 1) if is_ours and grows else 0,
     )
+
+
+def _expected_nano(call: MessagesCall, input_tokens: int) -> int:
+    return cost_of(call, [Usage(input_tokens=input_tokens)] * call.n) or 0
 
 
 def granted(call: MessagesCall, max_tokens: int) -> MessagesCall:

@@ -11,14 +11,15 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.domain.auth import ApiKey, Caller, Scope
 from app.domain.limits import Demand, Gauge, Hold, Refusal, Use
 from app.errors import StateError
 from app.state import keys
 from app.state.api_keys import decode_doc
-from app.state.connection import StateConnection
-from app.state.scripts import load_script
+from app.state.connection import Command, Reply, StateConnection
+from app.state.scripts import ScriptCall, load_script
 
 #: A lease lasts this long; it is renewed three times within.
 LEASE_S: Final = 12.0
@@ -61,6 +62,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
         max_tokens: the bound of output tokens that is granted; less than asked for near the end of a budget.
         budget_left: nano-dollars left to the key, and to the tenant; ``None`` without a budget.
         hold: what is reserved.
+        replies: to what else was asked in the same round trip.
     """
 
     admitted: bool = False
@@ -73,6 +75,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     max_tokens: int = 0
     budget_left: tuple[int | None, int | None] = (None, None)
     hold: Hold = Hold()
+    replies: tuple[Reply | StateError, ...] = ()
 
 
 async def admit(
@@ -86,6 +89,8 @@ async def admit(
     defaults: str,
     tenant: str,
     usual_output: int,
+    sid: str = "",
+    alongside: Sequence[Command] = (),
 ) -> Verdict:
     """Decides on a request and reserves what it may use, in one round trip.
 
@@ -99,39 +104,47 @@ async def admit(
         defaults: ``limit_words`` that count where the record of a stored key sets none; all limits of another caller.
         tenant: ``limit_words`` of the tenant.
         usual_output: expected output tokens of a model that has no running mean yet.
+        sid: of the request's session, whose history counts as part of the prompt; empty without one.
+        alongside: what else is asked in the same round trip.
 
     Raises:
         StateUnavailable: no answer in time. It may have been admitted all the same.
         StateError: the store refused the script, or its answer cannot be read.
     """
     worst = demand.worst_input_nano
-    reply = await state.run_script(
-        ADMIT,
-        (*_keys(caller.tag, caller.key_id, request_id, demand.model), keys.api_key(caller.tag, caller.key_id)),
-        (
-            request_id.encode(),
-            caller.key_id,
-            caller.secret_hash,
-            known_version,
-            scope,
-            "\n".join(demand.model_names),
-            defaults,
-            tenant,
-            demand.input_tokens,
-            "-" if demand.output_tokens is None else demand.output_tokens,
-            usual_output,
-            _word(demand.model),
-            "-" if worst is None else worst,
-            demand.output_nano_per_token,
-            demand.max_tokens,
-            demand.least_tokens,
-            *_TTLS,
-            _LEASE_US,
-            demand.input_nano,
-            demand.answers,
-        ),
+    names = (*_keys(caller.tag, caller.key_id, request_id, demand.model), keys.api_key(caller.tag, caller.key_id))
+    args = (
+        request_id.encode(),
+        caller.key_id,
+        caller.secret_hash,
+        known_version,
+        scope,
+        "\n".join(demand.model_names),
+        defaults,
+        tenant,
+        demand.input_tokens,
+        "-" if demand.output_tokens is None else demand.output_tokens,
+        usual_output,
+        _word(demand.model),
+        "-" if worst is None else worst,
+        demand.output_nano_per_token,
+        demand.max_tokens,
+        demand.least_tokens,
+        *_TTLS,
+        _LEASE_US,
+        demand.input_nano,
+        demand.answers,
+        demand.history_nano_per_token,
+        demand.history_expected_nano,
     )
-    return _verdict(reply)
+    if sid:
+        names = (*names, keys.seat(caller.tag, sid))
+    if not alongside:
+        return _verdict(await state.run_script(ADMIT, names, args))
+    reply, *others = await state.pipeline([ScriptCall(ADMIT, names, args), *alongside])
+    if isinstance(reply, StateError):
+        raise reply
+    return replace(_verdict(reply), replies=tuple(others))
 
 
 async def renew(
@@ -200,7 +213,7 @@ def settle(
             *(int(admitted), int(again)),
             *(use.input_tokens, use.cache_write_tokens, use.cache_read_tokens, use.output_tokens),
             use.nano,
-            *(int(use.estimated), int(use.complete), use.requests),
+            *(int(use.estimated), int(use.complete), use.requests, use.cache_hits),
             keys.SETTLED_TTL_S if admitted else keys.STATE_TTL_S,
             *_TTLS,
         ),

@@ -10,6 +10,7 @@
 -- KEYS[8]  beginning of the names of the API key's usage by day (hashes)      TTL: ARGV[19]
 -- KEYS[9]  running mean of output tokens of the model (string), read only
 -- KEYS[10] record of the API key (hash), read only
+-- KEYS[11] seat of the request's session (string), read only; absent without a session
 -- Leases that ran out are charged here: the lease, rates, spend, live leases and usage of the tenant's other API keys
 -- are touched under names that differ from these in the id at their end only, all in this slot.
 --
@@ -34,6 +35,7 @@
 -- ARGV[20] time to live of the lease, us
 -- ARGV[21] expected cost of the input, nano-dollars: what the lease is charged at if nothing is ever reported
 -- ARGV[22] how many answers are asked for; a bound of output tokens is that of one
+-- ARGV[23] [24] cost of a token of the session's history, nano-dollars: at worst, and expected
 --
 -- Returns  {request id, verdict, ...}:
 --   unknown_key | revoked | expired | scope | model
@@ -162,7 +164,7 @@ local own = { rates = KEYS[2], spend = KEYS[4], live = KEYS[6], usage = KEYS[8] 
 local tenant = { rates = KEYS[3], spend = KEYS[5], live = KEYS[7] }
 local all_charged = sweep(own, key_id, tenant, KEYS[1], request_id, now, ttl)
 
-local values = call('MGET', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[9])
+local values = call('MGET', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[9], KEYS[11] or KEYS[1])
 local before = read_lease(values[1])
 if before and before.state == 'S' then
   return { request_id, 'settled' }
@@ -260,6 +262,15 @@ end
 local input = tonumber(ARGV[9])
 local granted, least = tonumber(ARGV[15]), tonumber(ARGV[16])
 local input_cost, token_cost = tonumber(ARGV[13]), tonumber(ARGV[14])
+local told_cost = tonumber(ARGV[21])
+if KEYS[11] then  -- what the session's history adds to the prompt
+  local expected, most = match(values[7] or '', '^(%d+) (%d+)')
+  if expected then
+    input = input + tonumber(expected)
+    input_cost = input_cost and input_cost + tonumber(most) * tonumber(ARGV[23])
+    told_cost = told_cost + tonumber(expected) * tonumber(ARGV[24])
+  end
+end
 
 -- Whether nothing runs: what is reserved all the same was reserved by leases that were lost. Their names stay in the
 -- live leases of their API key, as only the lease would tell whose it was.
@@ -351,6 +362,6 @@ for _, scope in ipairs(scopes) do
 end
 write_lease(KEYS[1], {
   state = 'A', key_id = key_id, model = ARGV[12], input = input, output = output, reserved = reserved, charged = 0,
-  told_input = input, told_output = 0, told_cost = tonumber(ARGV[21]), max_tokens = granted,
+  told_input = input, told_output = 0, told_cost = told_cost, max_tokens = granted,
 }, ttl.spend)
 return reply('admitted', granted, input, output, reserved)

@@ -104,22 +104,22 @@ def test_the_call_says_what_was_asked_for_where_its_messages_do_not() -> None:
 @pytest.mark.parametrize(("lifetime", "usd"), [("", 2000), ("5m", 2500), ("1h", 4000)])
 def test_the_worst_prompt_is_one_of_the_dearest_class_that_can_occur(lifetime: CacheLifetime, usd: int) -> None:
     size = PromptSize(expected_tokens=10, most_tokens=1000, cache_lifetime=lifetime)
-    assert bound(size=size, inference_geo="global") == WorstCase(usd * 1000, 10_000)
+    assert bound(size=size, inference_geo="global") == WorstCase(usd * 1000, 10_000, usd)
 
 
 def test_the_worst_case_allows_for_an_account_that_is_set_to_the_us() -> None:
-    assert bound() == bound(inference_geo="us") == WorstCase(2_200_000, 11_000)
+    assert bound() == bound(inference_geo="us") == WorstCase(2_200_000, 11_000, 2200)
 
 
 def test_the_worst_case_is_that_of_all_answers() -> None:
-    assert bound(n=3, inference_geo="global") == WorstCase(6_000_000, 30_000)
+    assert bound(n=3, inference_geo="global") == WorstCase(6_000_000, 30_000, 6000)
 
 
 @pytest.mark.parametrize(("most", "times"), [(100, 1), (101, 2)])
 def test_the_worst_case_has_the_rates_of_a_long_prompt_where_it_may_be_one(most: int, times: int) -> None:
     price = Price(input=2, output=10, cache_read=0.1, cache_write_5m=2.5, cache_write_1h=4, long_prompt=LONG)
     found = bound(price=price, size=PromptSize(most_tokens=most), inference_geo="global")
-    assert found == WorstCase(most * 2000 * times, 10_000 * times)
+    assert found == WorstCase(most * 2000 * times, 10_000 * times, 2000 * times)
 
 
 def test_a_call_whose_cost_has_no_bound_says_why() -> None:
@@ -146,7 +146,7 @@ def test_what_makes_the_cost_of_a_call_unbounded(reason: str, fields: dict[str, 
 def test_fast_mode_with_a_known_price_is_bounded() -> None:
     opus = price_of("claude-opus-4-6")
     assert why_unbounded("m", opus, server_tools=False, extension=False, fast=True, betas=()) == ""
-    assert bound(price=opus, fast=True, inference_geo="global") == WorstCase(30_000_000, 150_000)
+    assert bound(price=opus, fast=True, inference_geo="global") == WorstCase(30_000_000, 150_000, 30_000)
 
 
 def test_models_before_4_6_have_no_surcharge_for_the_us() -> None:
