@@ -71,7 +71,8 @@ _PARAMETERS = (
         tag="usage",
         summary="Your limits, what is left, and what was spent",
         description="Of the key that asks, at this moment, over all replicas. Spend comes by day and model; what "
-        "Anthropic did not report, of a call that was cancelled, is estimated and marked.",
+        "Anthropic did not report, of a call that was cancelled, is estimated and marked. Answers from the response "
+        "cache are counted apart, as `cached_requests`.",
         parameters=_PARAMETERS,
         replies={200: ("Limits and usage.", UsageReport)},
         errors=(400, 401, 403, 404),

@@ -63,6 +63,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     """What was used; the fields of ``Use``, with the nano-dollars that were estimated. A correction may be negative."""
 
     requests: int = 0
+    cache_hits: int = 0
     input_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
@@ -238,6 +239,7 @@ def _shown(counts: Counts) -> dict[str, Any]:
     """The fields that ``DayUsage`` and ``ModelUsage`` share."""
     return {
         "requests": counts.requests,
+        "cached_requests": counts.cache_hits,
         "input_tokens": counts.input_tokens,
         "cache_read_tokens": counts.cache_read_tokens,
         "cache_write_tokens": counts.cache_write_tokens,

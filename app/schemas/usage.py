@@ -113,6 +113,7 @@ class ModelUsage(Struct, frozen=True, kw_only=True):
     Args:
         model: its id.
         requests: requests that reached Anthropic.
+        cached_requests: answers from the response cache, or from the call of another request; they cost nothing.
         input_tokens: neither read from nor written to the prompt cache.
         cache_read_tokens: input read from the prompt cache.
         cache_write_tokens: input written to the prompt cache.
@@ -123,6 +124,7 @@ class ModelUsage(Struct, frozen=True, kw_only=True):
 
     model: str
     requests: int
+    cached_requests: int
     input_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
@@ -137,6 +139,7 @@ class DayUsage(Struct, frozen=True, kw_only=True):
     Args:
         date: the day.
         requests: requests that reached Anthropic.
+        cached_requests: answers from the response cache, or from the call of another request; they cost nothing.
         input_tokens: neither read from nor written to the prompt cache.
         cache_read_tokens: input read from the prompt cache.
         cache_write_tokens: input written to the prompt cache.
@@ -148,6 +151,7 @@ class DayUsage(Struct, frozen=True, kw_only=True):
 
     date: dt.date
     requests: int
+    cached_requests: int
     input_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int

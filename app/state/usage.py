@@ -27,6 +27,7 @@ _MANY_DAYS: Final = 10
 #: Classes of a day's usage, as ``ledger.lua`` names them, and what they are here.
 _CLASSES: Final = {
     b"requests": "requests",
+    b"hits": "cache_hits",
     b"input": "input_tokens",
     b"cache_read": "cache_read_tokens",
     b"cache_write": "cache_write_tokens",

@@ -417,6 +417,7 @@ class LedgerModel:
             self._use(key_id, model, -1, lease, estimated=lease.charged)
         counts = {
             "requests": use.requests,
+            "hits": use.cache_hits,
             "input": use.input_tokens,
             "cache_write": use.cache_write_tokens,
             "cache_read": use.cache_read_tokens,

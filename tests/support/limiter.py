@@ -34,6 +34,8 @@ DEMAND = Demand(
 #: What such a request has used in the end.
 USE = Use(input_tokens=8, cache_write_tokens=3, cache_read_tokens=500, output_tokens=40, nano=52, complete=True)
 NOTHING = Use(requests=0)
+#: What a request has used that was answered from the response cache.
+HIT = Use(requests=0, cache_hits=1)
 
 
 def demand(**fields: Any) -> Demand:

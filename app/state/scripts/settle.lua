@@ -1,6 +1,6 @@
 -- Turns what a request has reserved into what it has used, and frees its slot. Begins with ledger.lua.
 --
--- KEYS[1] - [9]  as admit.lua; the mean of KEYS[9] is updated                 TTL: ARGV[15]
+-- KEYS[1] - [9]  as admit.lua; the mean of KEYS[9] is updated                 TTL: ARGV[16]
 -- ARGV[1]  request id
 -- ARGV[2]  id of the API key, or of the caller that has none
 -- ARGV[3]  the model, as a word
@@ -12,8 +12,10 @@
 -- ARGV[12] 1: the answer is complete, so its length counts for the mean
 -- ARGV[13] how many requests this was: 1; 0 when the upstream was not called after all; more for a sum over requests
 --          that were admitted while the store was away
--- ARGV[14] time to live in seconds of the note that it is settled
--- ARGV[15] [16] [17] times to live in seconds: state, spend, usage
+-- ARGV[14] how many answers came without a call of their own, from the response cache or from another request's call:
+--          only the usage tells of them
+-- ARGV[15] time to live in seconds of the note that it is settled
+-- ARGV[16] [17] [18] times to live in seconds: state, spend, usage
 --
 -- Returns  {request id, what}: settled; already (it was before, nothing was done)
 --
@@ -21,7 +23,7 @@
 
 local request_id, key_id, model = ARGV[1], ARGV[2], ARGV[3]
 local now = now_us()
-local ttl = { state = tonumber(ARGV[15]), spend = tonumber(ARGV[16]), usage = tonumber(ARGV[17]) }
+local ttl = { state = tonumber(ARGV[16]), spend = tonumber(ARGV[17]), usage = tonumber(ARGV[18]) }
 local own = { rates = KEYS[2], spend = KEYS[4], live = KEYS[6] }
 local tenant = { rates = KEYS[3], spend = KEYS[5], live = KEYS[7] }
 
@@ -44,7 +46,7 @@ end
 -- settlement that fails further on must not count again.
 call('ZREM', own.live, request_id)
 call('ZREM', tenant.live, request_id)
-call('SET', KEYS[1], 'S', 'EX', tonumber(ARGV[14]))
+call('SET', KEYS[1], 'S', 'EX', tonumber(ARGV[15]))
 local input, written, read, output = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local cost = tonumber(ARGV[10])
 for at, scope in ipairs({ own, tenant }) do
@@ -53,8 +55,8 @@ for at, scope in ipairs({ own, tenant }) do
   correct_spend(scope.spend, values[2 * at + 1], now, cost - lease.charged, -lease.reserved, ttl.spend)
 end
 local counts = {
-  requests = requests, input = input, cache_write = written, cache_read = read, output = output,
-  cost = cost, estimated = ARGV[11] == '1' and cost or 0,
+  requests = requests, hits = tonumber(ARGV[14]), input = input, cache_write = written, cache_read = read,
+  output = output, cost = cost, estimated = ARGV[11] == '1' and cost or 0,
 }
 if ended then
   counts.requests, counts.input = counts.requests - 1, counts.input - lease.told_input

@@ -9,7 +9,7 @@ from app.errors import StateError
 from app.state import keys
 from app.state.connection import StateConnection
 from tests.support.ledger_model import DAY_US, LEASE_US, SECOND_US, SWEEP, UNIT, Lease, Spend
-from tests.support.limiter import MODEL, NOTHING, TAG, USE, Limiter, demand, known
+from tests.support.limiter import HIT, MODEL, NOTHING, TAG, USE, Limiter, demand, known
 from tests.support.server_clock import START_US, ClockedState
 from tests.support.stored_ledger import everything
 
@@ -110,6 +110,28 @@ async def test_a_request_that_was_never_sent_gives_everything_back(limiter: Limi
         assert (await taken(limiter, whose), await money(limiter, whose)) == ((0, 0, 0), (0, 0))
         assert (await limiter.stored()).books[whose].live == {}
     assert await used(limiter) == {}
+
+
+async def test_an_answer_from_the_cache_gives_everything_back_and_is_counted(limiter: Limiter) -> None:
+    await limiter.admit("r0")
+    await limiter.settle("r0")
+    before = {whose: (await taken(limiter, whose), await money(limiter, whose)) for whose in (WHO, "*")}
+    await limiter.admit("r1")
+    await limiter.settle("r1", HIT)
+    for whose in (WHO, "*"):
+        assert (await taken(limiter, whose), await money(limiter, whose)) == before[whose]
+        assert (await limiter.stored()).books[whose].live == {}
+    assert await used(limiter) == SETTLED | {"hits": 1}
+    assert (await limiter.stored()).means == {MODEL: 40}
+
+
+async def test_a_cached_answer_whose_lease_ran_out_takes_the_charge_back(limiter: Limiter, clock: ClockedState) -> None:
+    await limiter.admit("r1")
+    clock.now_us += LEASE_US
+    await limiter.admit("r2")
+    await limiter.settle("r1", HIT)
+    assert await money(limiter) == (0, 120)
+    assert await used(limiter) == {"hits": 1}
 
 
 async def test_what_was_admitted_without_the_store_is_counted_afterwards(limiter: Limiter) -> None:

@@ -194,13 +194,14 @@ class LimiterMachine(RuleBasedStateMachine):
         number=_numbers,
         use=_uses,
         requests=st.sampled_from([1, 1, 1, 0, 3]),
+        hits=st.sampled_from([0, 0, 1, 2]),
         admitted=st.booleans(),
         again=st.booleans(),
     )
-    def settle(self, number: int, use: Use, requests: int, admitted: bool, again: bool) -> None:
+    def settle(self, number: int, use: Use, requests: int, hits: int, admitted: bool, again: bool) -> None:
         account, request_id = Account(TAG, self.caller(number).key_id), f"r{number}"
         model = MODELS[number // 4]
-        use = Use(requests=0) if requests == 0 else replace(use, requests=requests)
+        use = replace(use if requests else Use(), requests=requests, cache_hits=hits)
         expected = self.model.settle(request_id, account.key_id, model, use, admitted=admitted, again=again)
 
         async def settled() -> Any:

@@ -120,10 +120,13 @@ async def test_what_was_used_is_told_by_model_and_by_class(state: StateConnectio
     await settled(state, "a")
     await admitted(state, "b", own=own)
     await settled(state, "b", Use(output_tokens=1, nano=7, estimated=True))
+    await admitted(state, "c", own=own)
+    await settled(state, "c", Use(requests=0, cache_hits=1))
     reading = await read(state, own=own)
     assert reading.days[0] == {
         MODEL: Counts(
             requests=2,
+            cache_hits=1,
             input_tokens=10,
             cache_write_tokens=20,
             cache_read_tokens=30,

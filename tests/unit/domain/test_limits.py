@@ -57,8 +57,10 @@ def test_the_largest_limits_are_counted_exactly_by_lua() -> None:
 
 
 def test_use_adds_up_and_one_estimate_makes_the_sum_one() -> None:
-    first = Use(input_tokens=1, cache_write_tokens=2, cache_read_tokens=3, output_tokens=4, nano=5, complete=True)
-    second = Use(input_tokens=10, output_tokens=40, nano=50, estimated=True, complete=True, requests=2)
+    first = Use(
+        input_tokens=1, cache_write_tokens=2, cache_read_tokens=3, output_tokens=4, nano=5, complete=True, cache_hits=1
+    )
+    second = Use(input_tokens=10, output_tokens=40, nano=50, estimated=True, complete=True, requests=2, cache_hits=3)
     assert first + second == Use(
         input_tokens=11,
         cache_write_tokens=2,
@@ -68,6 +70,7 @@ def test_use_adds_up_and_one_estimate_makes_the_sum_one() -> None:
         estimated=True,
         complete=True,
         requests=3,
+        cache_hits=4,
     )
 
 

@@ -96,9 +96,10 @@ def test_a_month_ends_on_its_own_last_day() -> None:
 def test_days_are_told_newest_first_with_their_models_by_cost() -> None:
     days = (
         {
-            "claude-haiku-4-5": Counts(requests=1, input_tokens=10, output_tokens=5, nano=1_000),
+            "claude-haiku-4-5": Counts(requests=1, cache_hits=3, input_tokens=10, output_tokens=5, nano=1_000),
             "claude-opus-5": Counts(
                 requests=2,
+                cache_hits=4,
                 input_tokens=100,
                 cache_read_tokens=7,
                 cache_write_tokens=9,
@@ -115,6 +116,7 @@ def test_days_are_told_newest_first_with_their_models_by_cost() -> None:
     assert [model.pop("model") for model in today["models"]] == ["claude-opus-5", "claude-haiku-4-5"]
     assert today["models"][0] == {
         "requests": 2,
+        "cached_requests": 4,
         "input_tokens": 100,
         "cache_read_tokens": 7,
         "cache_write_tokens": 9,
@@ -123,6 +125,7 @@ def test_days_are_told_newest_first_with_their_models_by_cost() -> None:
         "estimated_cost": 1e-6,
     }
     assert (today["requests"], today["input_tokens"], today["output_tokens"], today["cost"]) == (3, 110, 55, 4e-6)
+    assert today["cached_requests"] == 7
     assert (yesterday["requests"], yesterday["cost"], yesterday["models"]) == (0, 0.0, [])
     assert told["estimated_share"] == 0.25
 

@@ -226,12 +226,13 @@ async def test_a_settlement_asks_in_the_order_of_its_script() -> None:
         estimated=True,
         complete=False,
         requests=6,
+        cache_hits=7,
     )
     await limits.settle(state, "r1", Account("tag", "key1"), "opus", use, admitted=True, again=False)
     assert state.script is SETTLE
     assert len(state.keys) == 9
     ttls = (keys.SETTLED_TTL_S, keys.STATE_TTL_S, keys.SPEND_TTL_S, keys.USAGE_TTL_S)
-    assert state.args == (b"r1", "key1", "opus", 1, 0, 1, 2, 3, 4, 5, 1, 0, 6, *ttls)
+    assert state.args == (b"r1", "key1", "opus", 1, 0, 1, 2, 3, 4, 5, 1, 0, 6, 7, *ttls)
 
 
 async def test_a_renewal_asks_in_the_order_of_its_script() -> None:
