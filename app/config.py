@@ -213,6 +213,11 @@ class Config(Struct, frozen=True, kw_only=True):
     anthropic_api_key: Annotated[
         str, Help("Anthropic API key of the gateway", env=("ANTHROPIC_API_KEY",), secret=True)
     ] = ""
+    anthropic_api_keys: Annotated[
+        tuple[str, ...],
+        Meta(description="keys with commas between them"),
+        Help("further Anthropic API keys; each conversation stays with one of them all", kind="list", secret=True),
+    ] = ()
     anthropic_auth_token: Annotated[
         str, Help("bearer token instead of an API key", env=("ANTHROPIC_AUTH_TOKEN",), secret=True)
     ] = ""
@@ -282,10 +287,15 @@ class Config(Struct, frozen=True, kw_only=True):
         return bool(self.jwt_secret or self.jwt_public_key or self.jwt_jwks_url)
 
     @property
+    def anthropic_keys(self) -> tuple[str, ...]:
+        """Every Anthropic API key of the gateway, each once."""
+        return tuple(dict.fromkeys(key for key in (self.anthropic_api_key, *self.anthropic_api_keys) if key))
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown, apart from the URLs."""
         mine = (self.api_key, self.admin_key, self.secret, self.jwt_secret)
-        return tuple(secret for secret in (*mine, self.anthropic_api_key, self.anthropic_auth_token) if secret)
+        return tuple(secret for secret in (*mine, *self.anthropic_keys, self.anthropic_auth_token) if secret)
 
 
 #: Settings and flags of DESIGN.md that this release does not have yet: naming one is refused, never ignored.

@@ -250,7 +250,7 @@ class HealthController(Controller):
             upstream=UpstreamHealth(
                 base_url=_without_credentials(config.anthropic_base_url),
                 mock=config.mock,
-                credential=bool(config.anthropic_api_key or config.anthropic_auth_token),
+                credential=bool(config.anthropic_keys or config.anthropic_auth_token),
             ),
             worker_figures=list(workers or ()),
             settings=shown_settings(config),

@@ -31,7 +31,7 @@ def mode_in_words(config: Config) -> str:
 
 def has_credential(config: Config) -> bool:
     """Whether the gateway can authenticate to Anthropic."""
-    return bool(config.anthropic_api_key or config.anthropic_auth_token)
+    return bool(config.anthropic_keys or config.anthropic_auth_token)
 
 
 def is_open(config: Config) -> bool:

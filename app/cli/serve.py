@@ -104,6 +104,7 @@ def run_in_foreground(config: Config, announce_fd: int | None = None, *, new_key
                 running,
                 anthropic_base_url=simulator.base_url,
                 anthropic_api_key="mock",
+                anthropic_api_keys=(),
                 anthropic_auth_token="",
                 upstream_proxy="",
             )

@@ -55,9 +55,9 @@ def settings_rows(config: Config, sources: Any) -> list[Row]:
     ]
 
 
-def masked(value: str) -> str:
-    """A secret as it may be shown; what is no secret (nothing, ``auto``, ``memory://``) stays."""
-    return value if value in ("", "auto", "memory://") else "********"
+def masked(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """A secret, or a list of them, as it may be shown; what is no secret (nothing, ``auto``, ``memory://``) stays."""
+    return value if value in ("", (), "auto", "memory://") else "********"
 
 
 def _lines(rows: list[Row]) -> list[str]:

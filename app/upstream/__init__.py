@@ -1,4 +1,4 @@
-"""The room that talks to Anthropic: lanes behind ``app.domain.upstream``, retries, and the border of their errors."""
+"""The room that talks to Anthropic: lanes behind ``app.domain.upstream``, keys, retries, and their errors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from app.config import Config
 from app.domain.upstream import Upstream
+from app.upstream.pool import CredentialPool, pool_keys
 from app.upstream.retries import RetryingUpstream
 from app.upstream.route import find_route
 from app.upstream.settings import LaneSettings
@@ -17,6 +18,7 @@ def check_upstream(config: Config, environ: Mapping[str, str]) -> None:
     Raises:
         SettingError: a setting makes no sense; names the variable.
     """
+    pool_keys(config)
     find_route(LaneSettings.of(config, environ))
 
 
@@ -34,4 +36,8 @@ def open_upstream(config: Config, environ: Mapping[str, str]) -> Upstream:
     """
     from app.upstream.sdk import SdkUpstream
 
-    return RetryingUpstream(SdkUpstream(LaneSettings.of(config, environ)), config.upstream_retries)
+    keys = pool_keys(config)
+    lane: Upstream = SdkUpstream(LaneSettings.of(config, environ))
+    if len(keys) > 1:
+        lane = CredentialPool(lane, keys)
+    return RetryingUpstream(lane, config.upstream_retries)

@@ -18,7 +18,8 @@ class LaneSettings(Struct, frozen=True, kw_only=True):
 
     Args:
         base_url: of the Anthropic API; http or https, may have a path.
-        api_key: preferred over ``auth_token``; both empty: every call is refused without a network.
+        api_key: of calls that bring no credential; preferred over ``auth_token``. Both empty: such a call is refused
+            without a network. Of several keys the first; ``app.upstream.pool`` gives each call its own.
         proxy: empty for what ``environ`` says.
         ca_bundle: empty for what ``environ`` or the system says.
         environ: where proxies and certificates are looked up.
@@ -43,7 +44,7 @@ class LaneSettings(Struct, frozen=True, kw_only=True):
         """The part of the gateway's settings that concerns Anthropic."""
         return cls(
             base_url=config.anthropic_base_url,
-            api_key=config.anthropic_api_key,
+            api_key=next(iter(config.anthropic_keys), ""),
             auth_token=config.anthropic_auth_token,
             connect_timeout_s=config.upstream_connect_timeout_s,
             first_byte_timeout_s=config.upstream_first_byte_timeout_s,

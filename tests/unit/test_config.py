@@ -148,5 +148,5 @@ def test_secrets_never_stand_in_a_message() -> None:
     for field, (help_, _, _) in settings_of(Config).items():
         if help_.secret:
             with pytest.raises(SettingError) as caught:
-                resolve(Config, {}, {field: ["sk-canary"]})
+                resolve(Config, {}, {field: [["sk-canary"]]})  # neither a text nor a list of them
             assert "sk-canary" not in str(caught.value)

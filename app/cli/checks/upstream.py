@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import msgspec
 from msgspec import Struct
 
-from app.cli.announce import has_credential
 from app.cli.checks.finding import Finding, in_ms, timed
 from app.config import Config, SettingError
 from app.upstream import route
@@ -36,6 +36,18 @@ class _Step(Exception):
         self.finding = finding
 
 
+class _Credential(Struct, frozen=True):
+    """What a request authenticates with.
+
+    Args:
+        name: where it was set, for a finding.
+        header: the line that is sent; must not be shown.
+    """
+
+    name: str
+    header: str
+
+
 class _Target(Struct, frozen=True):
     """Where the request goes, and the first hop on the way."""
 
@@ -53,14 +65,16 @@ def check_credential(config: Config) -> Finding:
     """Whether the gateway can authenticate to Anthropic; its value is not judged here."""
     if config.mock:
         return Finding.skip("credential", "not needed with --mock")
-    if has_credential(config):
-        which = "ANTHROPIC_API_KEY" if config.anthropic_api_key else "ANTHROPIC_AUTH_TOKEN"
-        return Finding.ok("credential", f"{which} is set")
+    match _credentials(config):
+        case [only]:
+            return Finding.ok("credential", f"{only.name} is set")
+        case [_, *_] as several:
+            return Finding.ok("credential", f"{len(several)} API keys are set")
     return Finding.fail("credential", "none", "Set ANTHROPIC_API_KEY, or use --mock to work without one.")
 
 
 def check_upstream(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """The way to Anthropic, step by step; ends with the first that fails."""
+    """The way to Anthropic, step by step, and its answer to each credential; ends with the first step that fails."""
     if config.mock:
         yield Finding.skip("upstream", "not used with --mock")
         return
@@ -72,19 +86,44 @@ def check_upstream(config: Config, environ: Mapping[str, str]) -> Iterator[Findi
         yield Finding.fail("upstream", str(exc), "Correct the variable.")
         return
     target = _Target(urlsplit(base), urlsplit(proxy) if proxy else None, _TIMEOUT_S)
+    credentials: list[_Credential | None] = [*_credentials(config)] or [None]
+    first, *further = credentials
     try:
-        address, finding = _resolve(target)
-        yield finding
-        connection, finding = _connect(target, address)
-        yield finding
-        with connection:
-            if target.url.scheme == "https":
-                connection, finding = _secure(target, connection, context)
-                yield finding
-            with connection:
-                yield _ask(target, connection, config)
+        yield from _try(target, context, first)
+        for number, credential in enumerate(further, 2):
+            *_, answer = _try(target, context, credential)
+            yield msgspec.structs.replace(answer, name=f"{answer.name} {number}")
     except _Step as step:
         yield step.finding
+
+
+def _try(target: _Target, context: ssl.SSLContext, credential: _Credential | None) -> Iterator[Finding]:
+    """One request over a connection of its own; the last finding is about the answer.
+
+    Raises:
+        _Step: a step before it failed.
+    """
+    address, finding = _resolve(target)
+    yield finding
+    connection, finding = _connect(target, address)
+    yield finding
+    with connection:
+        if target.url.scheme == "https":
+            connection, finding = _secure(target, connection, context)
+            yield finding
+        with connection:
+            yield _ask(target, connection, credential)
+
+
+def _credentials(config: Config) -> list[_Credential]:
+    """Everything that the gateway may authenticate with; its keys, each once, or else its token."""
+    names = {config.anthropic_api_key: "ANTHROPIC_API_KEY"}
+    for number, key in enumerate(config.anthropic_api_keys, 1):
+        names.setdefault(key, f"key {number} of CLAUDE_WRAPPER_ANTHROPIC_API_KEYS")
+    found = [_Credential(names[key], f"x-api-key: {key}") for key in config.anthropic_keys]
+    if not found and config.anthropic_auth_token:
+        found.append(_Credential("ANTHROPIC_AUTH_TOKEN", f"Authorization: Bearer {config.anthropic_auth_token}"))
+    return found
 
 
 def _resolve(target: _Target) -> tuple[tuple[str, int], Finding]:
@@ -153,7 +192,7 @@ def _secure(target: _Target, connection: socket.socket, context: ssl.SSLContext)
     return secured, Finding.ok("upstream tls", f"{secured.version()} in {took}")
 
 
-def _ask(target: _Target, connection: socket.socket, config: Config) -> Finding:
+def _ask(target: _Target, connection: socket.socket, credential: _Credential | None) -> Finding:
     host, port = _address(target.url)
     lines = [
         f"GET {target.url.path}/v1/models?limit=1 HTTP/1.1",
@@ -161,10 +200,8 @@ def _ask(target: _Target, connection: socket.socket, config: Config) -> Finding:
         f"anthropic-version: {_API_VERSION}",
         "Connection: close",
     ]
-    if config.anthropic_api_key:
-        lines.append(f"x-api-key: {config.anthropic_api_key}")
-    elif config.anthropic_auth_token:
-        lines.append(f"Authorization: Bearer {config.anthropic_auth_token}")
+    if credential is not None:
+        lines.append(credential.header)
     started = time.perf_counter()
     try:
         connection.sendall("\r\n".join([*lines, "", ""]).encode())
@@ -174,18 +211,16 @@ def _ask(target: _Target, connection: socket.socket, config: Config) -> Finding:
     status = first.split(b" ")[1:2] if first.startswith(b"HTTP/1.") else []
     if not status or not status[0].isdigit():
         return Finding.fail("upstream answer", "not HTTP", "Check ANTHROPIC_BASE_URL.")
-    return _judge(int(status[0]), f"{int(status[0])}, first byte in {in_ms(time.perf_counter() - started)}", config)
+    return _judge(int(status[0]), f"{int(status[0])}, first byte in {in_ms(time.perf_counter() - started)}", credential)
 
 
-def _judge(status: int, detail: str, config: Config) -> Finding:
+def _judge(status: int, detail: str, credential: _Credential | None) -> Finding:
     name = "upstream answer"
     if status in (401, 403):
-        if not has_credential(config):
+        if credential is None:
             return Finding.skip(name, f"{detail}: it answers, and wants a credential")
-        which = "ANTHROPIC_API_KEY" if config.anthropic_api_key else "ANTHROPIC_AUTH_TOKEN"
-        return Finding.fail(
-            name, f"{detail}: the credential is refused", f"Check {which}: is it whole, and not revoked?"
-        )
+        advice = f"Check {credential.name}: is it whole, and not revoked?"
+        return Finding.fail(name, f"{detail}: the credential is refused", advice)
     if status == 404:
         return Finding.ok(name, f"{detail}: it answers, but lists no models")
     if status == 429:

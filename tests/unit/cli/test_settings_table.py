@@ -19,12 +19,13 @@ def test_every_setting_is_shown_with_its_source() -> None:
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_WRAPPER_API_KEY", "CLAUDE_WRAPPER_SECRET"):
         monkeypatch.setenv(name, "very-secret")
+    monkeypatch.setenv("CLAUDE_WRAPPER_ANTHROPIC_API_KEYS", "very-secret, very-secret-too")
     monkeypatch.setenv("CLAUDE_WRAPPER_REDIS_URL", "redis://:very-secret@localhost")
     for args in (["config"], ["config", "--json"], ["--api-key", "very-secret", "config"]):
         assert command_line(args) == 0
         shown = capsys.readouterr().out
         assert "very-secret" not in shown
-        assert shown.count("********") == 5
+        assert shown.count("********") == 6
 
 
 def test_json_has_typed_values(capsys: pytest.CaptureFixture[str]) -> None:
