@@ -91,13 +91,13 @@ class StateConnection(Protocol):
         ...
 
     async def listen(
-        self, channel: str, *, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
+        self, *channels: str, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
     ) -> NoReturn:
-        """Hears what is published on a channel, over a connection of its own, until that is lost.
+        """Hears what is published on some channels, over one connection of its own, until that is lost.
 
         Args:
-            channel: its name.
-            on_subscribed: called once, when the store has confirmed: from then on no message is missed.
+            channels: their names, each once; at least one.
+            on_subscribed: called once, when the store has confirmed them all: from then on no message is missed.
             on_message: called with each message.
 
         Raises:

@@ -14,7 +14,7 @@ from app.errors import StateError
 from app.state import keys
 from app.state.connection import StateConnection
 from app.state.key_memory import KeyMemory
-from app.state.pushes import PushListener
+from app.state.pushes import Ear, PushListener
 
 REVALIDATE_S = 30.0
 #: When the reading failed; meanwhile the keys in memory go on, as the outage contract says.
@@ -31,6 +31,9 @@ class KeyPushes:
         memory: what the worker remembers.
         now: the wall clock, in Unix seconds.
         revalidate_s: seconds between two readings of the changes.
+
+    Attributes:
+        ear: what has to be heard for it, by a ``PushListener``.
     """
 
     def __init__(
@@ -47,13 +50,13 @@ class KeyPushes:
         self._revalidate_s = revalidate_s
         self._gap = asyncio.Event()
         self._read_at = float("-inf")
-        self._listener = PushListener(state, self._heard, self._gap.set)
+        self.ear = Ear(channel=keys.PUSH_CHANNEL, kind=b"key", heard=self._forget, gap=self._gap.set)
 
     async def run(self) -> None:
         """Listens and reads; ends by cancellation only."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listener.run())
-            tasks.create_task(self._keep_valid())
+            tasks.create_task(PushListener(self._state, self.ear).run())
+            tasks.create_task(self.keep_valid())
 
     async def revalidate(self) -> None:
         """Forgets every key that was changed since the last reading that worked.
@@ -67,7 +70,8 @@ class KeyPushes:
             self._forget(name)
         self._read_at = asked_at
 
-    async def _keep_valid(self) -> None:
+    async def keep_valid(self) -> None:
+        """Reads the changes again and again, and at once after a gap; ends by cancellation only."""
         while True:
             self._gap.clear()
             try:
@@ -79,11 +83,6 @@ class KeyPushes:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._gap.wait()
-
-    def _heard(self, message: bytes) -> None:
-        kind, _, name = message.partition(b" ")
-        if kind == b"key":  # other kinds are another release's
-            self._forget(name)
 
     def _forget(self, name: bytes) -> None:
         tag, _, key_id = name.decode(errors="replace").partition(" ")

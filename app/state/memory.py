@@ -89,13 +89,13 @@ class MemoryConnection:
             return error
 
     async def listen(
-        self, channel: str, *, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
+        self, *channels: str, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
     ) -> NoReturn:
-        """Hears a channel; see ``StateConnection``."""
+        """Hears channels; see ``StateConnection``."""
         if self._closed:
             raise unavailable("the connection is closed")
         connect = self._client.connection_pool.make_connection
-        await hear(connect, channel, on_subscribed=on_subscribed, on_message=on_message)
+        await hear(connect, channels, on_subscribed=on_subscribed, on_message=on_message)
 
     async def close(self) -> None:
         """Forgets everything."""

@@ -108,16 +108,16 @@ class MultiplexedConnection:
         return lane.send_all(packed, scripts)
 
     async def listen(
-        self, channel: str, *, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
+        self, *channels: str, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
     ) -> NoReturn:
-        """Hears a channel over a connection of redis-py; see ``StateConnection``."""
+        """Hears channels over a connection of redis-py; see ``StateConnection``."""
         if self._closed:
             raise unavailable("the connection is closed")
         await asyncio.to_thread(import_module, "redis.asyncio")  # slow the first time, and requests are being served
         from app.state.subscription import hear, server_connection
 
         await hear(
-            partial(server_connection, self._address), channel, on_subscribed=on_subscribed, on_message=on_message
+            partial(server_connection, self._address), channels, on_subscribed=on_subscribed, on_message=on_message
         )
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One subscription to one channel, from connecting until it is lost, over a connection of redis-py.
+"""One subscription to some channels, from connecting until it is lost, over a connection of redis-py.
 
 Not over our own wire: pub/sub turns a connection around, as the server speaks unasked. Silence is broken by a ``PING``,
 so that a server that is dead or frozen is noticed within ``PING_AFTER_S + PATIENCE_S``. Importing this module imports
@@ -9,7 +9,7 @@ Source: redis.io, "Redis Pub/Sub"; redis-py 8.1, ``redis/asyncio/connection.py``
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
@@ -53,17 +53,17 @@ def server_connection(address: Address) -> AbstractConnection:
 
 async def hear(
     connect: Callable[[], AbstractConnection],
-    channel: str,
+    channels: Sequence[str],
     *,
     on_subscribed: Callable[[], None],
     on_message: Callable[[bytes], None],
 ) -> NoReturn:
-    """Hears a channel until the connection is lost; never returns.
+    """Hears channels until the connection is lost; never returns.
 
     Args:
         connect: makes the connection, which is closed at the end.
-        channel: its name.
-        on_subscribed: called when the server has confirmed: from now on nothing is missed.
+        channels: their names, each once.
+        on_subscribed: called when the server has confirmed them all: from now on nothing is missed.
         on_message: called with each message.
 
     Raises:
@@ -71,9 +71,10 @@ async def hear(
         StateError: the server does not let this user subscribe.
     """
     try:
-        await _hear(connect(), channel, on_subscribed, on_message)
+        await _hear(connect(), channels, on_subscribed, on_message)
     except NoPermissionError:
-        raise StateError(f"The state store does not let its user subscribe to {channel} (NOPERM).") from None
+        names = " and ".join(channels)
+        raise StateError(f"The state store does not let its user subscribe to {names} (NOPERM).") from None
     except (OSError, ValueError) as exc:
         raise unavailable(failure_reason(exc)) from None
     except RedisError as exc:
@@ -84,15 +85,15 @@ async def hear(
 
 async def _hear(
     connection: AbstractConnection,
-    channel: str,
+    channels: Sequence[str],
     on_subscribed: Callable[[], None],
     on_message: Callable[[bytes], None],
 ) -> NoReturn:
     try:
         async with asyncio.timeout(PATIENCE_S):
             await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_command("SUBSCRIBE", channel)
-        is_owed = True
+            await connection.send_command("SUBSCRIBE", *channels)
+        missing, is_owed = len(channels), True
         while True:
             reply = await connection.read_response(timeout=PATIENCE_S if is_owed else PING_AFTER_S)
             _end_if_cancelled()
@@ -101,10 +102,12 @@ async def _hear(
                     raise TimeoutError
                 await connection.send_command("PING")
             elif reply[0] == b"subscribe":
-                on_subscribed()
+                missing -= 1
+                if not missing:
+                    on_subscribed()
             elif reply[0] == b"message":
                 on_message(reply[2])
-            is_owed = reply is None
+            is_owed = reply is None or missing > 0
     finally:
         await connection.disconnect(nowait=True)
         _end_if_cancelled()

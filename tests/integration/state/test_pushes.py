@@ -13,7 +13,7 @@ import pytest
 from app.errors import StateError, StateUnavailable
 from app.state import connect, keys
 from app.state.connection import StateConnection
-from app.state.pushes import PushListener
+from app.state.pushes import Ear, PushListener
 from app.state.scripts import script_from_text
 from tests.integration.state.test_tls import certificate, proxy
 from tests.support.fault_proxy import FaultProxy, fault_proxy
@@ -26,13 +26,14 @@ HEARD_S = 0.5
 NOTICED_S = 5.0
 
 
-class Ear:
-    """A listener and what it has heard."""
+class Listening:
+    """A listener and what it has heard of the kind ``say``."""
 
     def __init__(self, state: StateConnection) -> None:
         self.messages: list[bytes] = []
         self.gaps = 0
-        self.run = PushListener(state, self.messages.append, self._gap).run
+        ear = Ear(channel=keys.PUSH_CHANNEL, kind=b"say", heard=self.messages.append, gap=self._gap)
+        self.run = PushListener(state, ear).run
 
     def _gap(self) -> None:
         self.gaps += 1
@@ -48,9 +49,9 @@ async def until(condition: Callable[[], bool], limit_s: float = NOTICED_S) -> fl
 
 
 @asynccontextmanager
-async def listening(state: StateConnection) -> AsyncIterator[Ear]:
+async def listening(state: StateConnection) -> AsyncIterator[Listening]:
     """A listener that has subscribed."""
-    ear = Ear(state)
+    ear = Listening(state)
     task = asyncio.create_task(ear.run())
     try:
         await until(lambda: ear.gaps == 1 or task.done())
@@ -81,14 +82,14 @@ def subscribers(server: RedisServer) -> int:
 async def test_what_is_published_is_heard_in_order(state: StateConnection) -> None:
     async with listening(state) as ear:
         for number in range(100):
-            assert await state.call("PUBLISH", keys.PUSH_CHANNEL, f"message {number}") == 1
+            assert await state.call("PUBLISH", keys.PUSH_CHANNEL, f"say message {number}") == 1
         await until(lambda: len(ear.messages) == 100)
         assert ear.messages == [b"message %d" % number for number in range(100)]
 
 
 async def test_every_byte_is_heard(state: StateConnection) -> None:
     async with listening(state) as ear:
-        await state.call("PUBLISH", keys.PUSH_CHANNEL, bytes(range(256)))
+        await state.call("PUBLISH", keys.PUSH_CHANNEL, b"say " + bytes(range(256)))
         await until(lambda: ear.messages)
         assert ear.messages == [bytes(range(256))]
 
@@ -96,22 +97,22 @@ async def test_every_byte_is_heard(state: StateConnection) -> None:
 async def test_what_a_script_publishes_is_heard(state: StateConnection) -> None:
     script = script_from_text("publish", b"return redis.call('PUBLISH', ARGV[1], ARGV[2])")
     async with listening(state) as ear:
-        await state.run_script(script, (), (keys.PUSH_CHANNEL, "from a script"))
+        await state.run_script(script, (), (keys.PUSH_CHANNEL, "say from a script"))
         await until(lambda: ear.messages)
         assert ear.messages == [b"from a script"]
 
 
 async def test_other_channels_are_not_heard(state: StateConnection) -> None:
     async with listening(state) as ear:
-        await state.call("PUBLISH", "another", "1")
-        await state.call("PUBLISH", keys.PUSH_CHANNEL, "2")
+        await state.call("PUBLISH", "another", "say 1")
+        await state.call("PUBLISH", keys.PUSH_CHANNEL, "say 2")
         await until(lambda: ear.messages == [b"2"])
 
 
 async def test_silence_is_no_gap(state: StateConnection) -> None:
     async with listening(state) as ear:
         await asyncio.sleep(3.0)
-        await state.call("PUBLISH", keys.PUSH_CHANNEL, "after it")
+        await state.call("PUBLISH", keys.PUSH_CHANNEL, "say after it")
         await until(lambda: ear.messages == [b"after it"])
         assert ear.gaps == 1
 
@@ -119,7 +120,7 @@ async def test_silence_is_no_gap(state: StateConnection) -> None:
 @pytest.mark.parametrize("pause_s", [0.0, 0.0001, 0.001, 0.005, 1.0])
 async def test_a_listener_ends_when_it_is_cancelled_at_any_moment(state: StateConnection, pause_s: float) -> None:
     for _ in range(2):
-        task = asyncio.create_task(Ear(state).run())
+        task = asyncio.create_task(Listening(state).run())
         await asyncio.sleep(pause_s)
         publishing = asyncio.create_task(publish(state))
         await asyncio.sleep(0)
@@ -131,7 +132,7 @@ async def test_a_listener_ends_when_it_is_cancelled_at_any_moment(state: StateCo
 
 
 async def publish(state: StateConnection) -> None:
-    await state.call("PUBLISH", keys.PUSH_CHANNEL, "meanwhile")
+    await state.call("PUBLISH", keys.PUSH_CHANNEL, "say meanwhile")
 
 
 async def test_a_closed_store_is_not_listened_to(state: StateConnection) -> None:
@@ -150,7 +151,7 @@ async def test_all_connections_hear_it_within_half_a_second(server: RedisServer)
         listening(first) as one,
         listening(second) as other,
     ):
-        await first.call("PUBLISH", keys.PUSH_CHANNEL, "for all")
+        await first.call("PUBLISH", keys.PUSH_CHANNEL, "say for all")
         assert await until(lambda: one.messages == other.messages == [b"for all"]) < HEARD_S
 
 
@@ -163,14 +164,14 @@ async def test_a_listener_that_ends_leaves_nothing_behind(server: RedisServer) -
 
 async def test_databases_of_one_server_share_the_channel(server: RedisServer) -> None:
     async with connected(f"{server.url}?db=3") as third, listening(third) as ear:
-        server.ask("PUBLISH", keys.PUSH_CHANNEL, "from the first")
+        server.ask("PUBLISH", keys.PUSH_CHANNEL, "say from the first")
         await until(lambda: ear.messages == [b"from the first"])
 
 
 async def test_user_and_password_are_used(redis_servers: RedisServers) -> None:
     server = redis_servers("--user", "gateway", "on", ">p@ss", "~*", "&cw:*", "+@all", "-client")
     async with connected(server.url.replace("unix://", "unix://gateway:p%40ss@")) as state, listening(state) as ear:
-        await state.call("PUBLISH", keys.PUSH_CHANNEL, "heard")
+        await state.call("PUBLISH", keys.PUSH_CHANNEL, "say heard")
         await until(lambda: ear.messages == [b"heard"])
 
 
@@ -188,7 +189,7 @@ async def test_a_restarted_server_is_heard_again_after_a_gap(server: RedisServer
         await asyncio.sleep(0.5)
         server.start()
         assert await until(lambda: ear.gaps == 2) < 2.0
-        server.ask("PUBLISH", keys.PUSH_CHANNEL, "back")
+        server.ask("PUBLISH", keys.PUSH_CHANNEL, "say back")
         await until(lambda: ear.messages == [b"back"])
 
 
@@ -196,7 +197,7 @@ async def test_a_server_that_comes_late_is_heard(redis_servers: RedisServers) ->
     server = redis_servers()
     server.kill()
     async with connected(server.url) as state:
-        ear = Ear(state)
+        ear = Listening(state)
         task = asyncio.create_task(ear.run())
         await asyncio.sleep(0.5)
         server.start()
@@ -210,7 +211,7 @@ async def test_a_frozen_server_is_noticed_and_found_again(server: RedisServer) -
         await asyncio.sleep(3.0)
         server.thaw()
         assert await until(lambda: ear.gaps >= 2) < 3.0
-        server.ask("PUBLISH", keys.PUSH_CHANNEL, "back")
+        server.ask("PUBLISH", keys.PUSH_CHANNEL, "say back")
         await until(lambda: ear.messages[-1:] == [b"back"])
         assert subscribers(server) == 1
 
@@ -225,7 +226,7 @@ async def test_a_black_hole_is_left_for_a_new_connection(server: RedisServer) ->
         await asyncio.sleep(3.0)
         proxy.black_hole = False
         await until(lambda: ear.gaps >= 2)
-        server.ask("PUBLISH", keys.PUSH_CHANNEL, "back")
+        server.ask("PUBLISH", keys.PUSH_CHANNEL, "say back")
         await until(lambda: ear.messages == [b"back"])
 
 
@@ -247,7 +248,7 @@ async def test_tls_verifies_as_the_main_connection_does(
 ) -> None:
     good = f"rediss://localhost:{proxy.port}?ssl_ca_certs={certificate}"
     async with connected(good) as state, listening(state) as ear:
-        shared_server.ask("PUBLISH", keys.PUSH_CHANNEL, "over TLS")
+        shared_server.ask("PUBLISH", keys.PUSH_CHANNEL, "say over TLS")
         await until(lambda: ear.messages == [b"over TLS"])
 
 

@@ -12,7 +12,7 @@ import pytest
 from app.errors import StateError, StateUnavailable
 from app.state import keys
 from app.state.memory import MemoryConnection
-from app.state.pushes import PushListener
+from app.state.pushes import Ear, PushListener
 
 ENDED = StateUnavailable("The state store is not available: the connection was lost.")
 REFUSED = StateError("The state store does not let its user subscribe (NOPERM).")
@@ -27,13 +27,13 @@ class ScriptedStore(MemoryConnection):
         self.exhausted = asyncio.Event()
 
     async def listen(
-        self, channel: str, *, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
+        self, *channels: str, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
     ) -> NoReturn:
-        assert channel == keys.PUSH_CHANNEL
+        assert channels == (keys.PUSH_CHANNEL,)
         ending = next(self._endings, REFUSED)
         if ending is None:
             on_subscribed()
-            on_message(b"heard")
+            on_message(b"key heard")
             raise ENDED
         if ending is REFUSED:
             raise ending
@@ -46,7 +46,8 @@ async def listened_to(*endings: StateError | None) -> tuple[int, list[bytes]]:
     store = ScriptedStore(iter([*endings, ENDED]))
     gaps: list[None] = []
     messages: list[bytes] = []
-    listener = asyncio.create_task(PushListener(store, messages.append, lambda: gaps.append(None)).run())
+    ear = Ear(channel=keys.PUSH_CHANNEL, kind=b"key", heard=messages.append, gap=lambda: gaps.append(None))
+    listener = asyncio.create_task(PushListener(store, ear).run())
     async with asyncio.timeout(10):
         await store.exhausted.wait()
     listener.cancel()

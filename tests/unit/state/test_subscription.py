@@ -37,7 +37,7 @@ class Connection:
 
 
 def listening(connection: Connection) -> Any:
-    return hear(lambda: connection, "channel", on_subscribed=lambda: None, on_message=lambda _: None)  # type: ignore[arg-type,return-value]
+    return hear(lambda: connection, ["channel"], on_subscribed=lambda: None, on_message=lambda _: None)  # type: ignore[arg-type,return-value]
 
 
 @pytest.mark.parametrize(
