@@ -1,0 +1,39 @@
+"""Sessions as they are shown: the objects of the routes and of the command line; pure. The wire: ``schemas/sessions.py``."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from app.domain.sessions import SessionHead, SessionName
+from app.schemas.sessions import SessionObject
+
+
+def session_object(
+    name: SessionName,
+    head: SessionHead,
+    *,
+    ttl_s: int,
+    to_operator: bool = False,
+    messages: list[Raw] | None = None,
+) -> SessionObject:
+    """A session as the routes answer it.
+
+    Args:
+        name: of the session.
+        head: how it stands.
+        ttl_s: seconds that an unused session is kept.
+        to_operator: whose it is has to be said.
+        messages: all of its chat messages; ``None`` where they are not to be shown.
+    """
+    return SessionObject(
+        id=name.id,
+        created_at=int(head.created_at),
+        last_used_at=int(head.used_at),
+        expires_at=int(head.used_at) + ttl_s,
+        message_count=head.messages,
+        dropped_messages=head.dropped,
+        size_bytes=head.size_bytes,
+        key_id=name.scope if to_operator else UNSET,
+        messages=UNSET if messages is None else Raw(msgspec.json.encode(messages)),
+    )

@@ -1,0 +1,326 @@
+"""Sessions between the doors and the store: whose they are, how a turn gets hold of one, and what the routes do to them.
+
+Everything that changes a session holds it meanwhile, by a lease: ``hold_session`` waits for whoever holds it, woken when
+it becomes free. A session that was changed is *seated* with its tenant: among its live sessions, the longest idle of
+which has to go when there are too many, and with the tokens that it adds to a prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from app.domain.auth import Caller
+from app.domain.session_size import session_size
+from app.domain.sessions import SessionHead, SessionHistory, SessionName, StoredTurn, turns_to_drop
+from app.errors import Conflict, NotFound, StateError
+from app.gateway.services import Services
+from app.schemas.openai_chat import AssistantMessage, FunctionMessage, Message, ToolMessage, UserMessage
+from app.state import sessions
+from app.state.sessions import TurnHeld
+from app.translate.history import split_turn
+
+_encode: Final = msgspec.json.encode
+
+#: The scope that all keys of a tenant share.
+SHARED: Final = "*"
+
+#: A wake is a hint, which may be lost: whoever waits looks again after this long.
+LOOK_AGAIN_S: Final = 1.0
+
+SESSION_HEADER: Final = "x-claude-wrapper-session"
+EVICTED_HEADER: Final = "x-claude-wrapper-session-evicted"
+DROPPED_HEADER: Final = "x-claude-wrapper-session-dropped"
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """What was written.
+
+    Args:
+        name: of the session.
+        head: how it stands now.
+        dropped: messages that had to go, to keep it within its bounds.
+        evicted: sessions that had to go, to keep their number within its bound.
+    """
+
+    name: SessionName
+    head: SessionHead
+    dropped: int
+    evicted: tuple[SessionName, ...]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the reply says of it."""
+        return session_headers(self.name, dropped=self.dropped, evicted=self.evicted)
+
+
+def session_scope(services: Services, caller: Caller) -> str:
+    """Whose sessions a caller has, within its tenant: those of its key, or everybody's."""
+    rule = caller.cache.over(services.cache_rule)
+    return SHARED if rule.share_within == "tenant" else caller.key_id
+
+
+def session_not_found(session_id: str) -> NotFound:
+    """The error for a session that is not there."""
+    return NotFound(
+        f"There is no session {session_id!r}: it was never begun, was deleted, has expired, or belongs to another key.",
+        param="id",
+        code="session_not_found",
+    )
+
+
+def session_headers(name: SessionName, *, dropped: int = 0, evicted: Sequence[SessionName] = ()) -> dict[str, str]:
+    """What a reply says of its session; names of others' sessions are not for this caller."""
+    headers = {SESSION_HEADER: name.id}
+    if dropped:
+        headers[DROPPED_HEADER] = str(dropped)
+    if evicted:
+        own = [gone.id for gone in evicted if gone.scope == name.scope]
+        others = len(evicted) - len(own)
+        headers[EVICTED_HEADER] = ", ".join([*own, f"{others} of another key"] if others else own)
+    return headers
+
+
+async def hold_session(services: Services, name: SessionName, holder: str, *, wait_s: float) -> SessionHistory:
+    """Gets hold of a session, and reads it; one that does not exist yet has ``seq`` 0.
+
+    Whoever gets hold has to commit, or to ``let_go``.
+
+    Args:
+        services: the rooms.
+        name: of the session.
+        holder: unique; asking again with the same succeeds.
+        wait_s: seconds to wait for another turn that holds it.
+
+    Raises:
+        Conflict: ``conversation_locked``, another turn has held it all the while.
+        StateError: the store is away, or the session cannot be read.
+    """
+    deadline = services.monotonic() + wait_s
+    try:
+        with services.wakes.expect(name.sid) as wake:
+            while True:
+                opened = await sessions.open_turn(
+                    services.state,
+                    name,
+                    holder,
+                    channel=services.wakes.channel,
+                    ttl_s=services.session_rules.ttl_s,
+                )
+                if not isinstance(opened, TurnHeld):
+                    return opened
+                left_s = deadline - services.monotonic()
+                if left_s <= 0:
+                    raise _locked(name, wait_s)
+                await wake.wait(min(left_s, opened.retry_in_s, LOOK_AGAIN_S))
+    except (asyncio.CancelledError, StateError):  # it may be ours all the same
+        await let_go(services, name, holder)
+        raise
+
+
+async def let_go(services: Services, name: SessionName, holder: str) -> None:
+    """Frees a session without a change, if this holder has it; while the store is away its lease runs out by itself."""
+    with suppress(StateError):
+        await sessions.release_turn(services.state, name, holder)
+
+
+async def create_session(services: Services, name: SessionName, tenant: str, messages: Sequence[Message]) -> Entry:
+    """Makes a session.
+
+    Args:
+        services: the rooms.
+        name: of it.
+        tenant: name of the tenant, for lists.
+        messages: that it begins with; may be none.
+
+    Raises:
+        Conflict: ``session_exists``, or it is being made (``conversation_locked``).
+        InvalidRequest: the messages are over the bounds of a session.
+        StateError: the store is away.
+    """
+    async with _held(services, name) as held:
+        if held.history.head.seq:
+            raise _exists(name)
+        return await _added(services, held, tenant, messages)
+
+
+async def append_messages(services: Services, name: SessionName, tenant: str, messages: Sequence[Message]) -> Entry:
+    """Adds messages at the end of a session: all of them, or none.
+
+    Args:
+        services: the rooms.
+        name: of the session.
+        tenant: name of the tenant, for lists.
+        messages: at least one.
+
+    Raises:
+        NotFound: there is no such session.
+        Conflict: ``conversation_locked``, a turn has held it for too long.
+        InvalidRequest: the messages are over the bounds of a session.
+        StateError: the store is away, or the session cannot be read.
+    """
+    async with _held(services, name) as held:
+        if not held.history.head.seq:
+            raise session_not_found(name.id)
+        return await _added(services, held, tenant, messages)
+
+
+async def fork_session(services: Services, source: SessionName, target: SessionName, tenant: str) -> Entry:
+    """Copies a session as it was last committed, also while a turn holds it.
+
+    Args:
+        services: the rooms.
+        source: what is copied; it stays as it is.
+        target: the copy; must not exist.
+        tenant: name of the tenant, for lists.
+
+    Raises:
+        NotFound: there is no such session.
+        Conflict: ``session_exists``, or it is being made (``conversation_locked``).
+        StateError: the store is away, or the session cannot be read.
+    """
+    original = await sessions.read_session(services.state, source)
+    if original is None:
+        raise session_not_found(source.id)
+    async with _held(services, target) as held:
+        if held.history.head.seq:
+            raise _exists(target)
+        return await _committed(services, held, tenant, original.turns, original.head.instructions)
+
+
+class _Held(Struct, frozen=True):
+    """A session that is held, and how it stood then."""
+
+    name: SessionName
+    holder: str
+    history: SessionHistory
+
+
+@asynccontextmanager
+async def _held(services: Services, name: SessionName) -> AsyncIterator[_Held]:
+    """Holds a session; whatever fails, it is free again."""
+    holder = services.ledger.new_id()
+    history = await hold_session(services, name, holder, wait_s=services.config.session_wait_s)
+    try:
+        yield _Held(name, holder, history)
+    except BaseException:
+        await let_go(services, name, holder)
+        raise
+
+
+async def _added(services: Services, held: _Held, tenant: str, messages: Sequence[Message]) -> Entry:
+    """Commits new messages, without as many of the oldest turns as have to go for them."""
+    new = split_turn(messages, held.history.head)
+    turns = _in_turns(new.messages, services.now())
+    drop_turns = turns_to_drop(
+        held.history,
+        new_messages=sum(turn.message_count for turn in turns),
+        new_bytes=sum(turn.size_bytes for turn in turns),
+        rules=services.session_rules,
+    )
+    return await _committed(services, held, tenant, turns, new.instructions, drop_turns=drop_turns)
+
+
+async def _committed(
+    services: Services,
+    held: _Held,
+    tenant: str,
+    turns: Sequence[StoredTurn],
+    instructions: Raw | None,
+    *,
+    drop_turns: int = 0,
+) -> Entry:
+    name, before, rules = held.name, held.history, services.session_rules
+    gone = before.turns[:drop_turns]
+    dropped = sum(turn.message_count for turn in gone)
+    head = await sessions.commit_turn(
+        services.state,
+        name,
+        held.holder,
+        tenant=tenant,
+        base=before.head,
+        turns=turns,
+        instructions=instructions,
+        drop_turns=drop_turns,
+        drop_messages=dropped,
+        drop_bytes=sum(turn.size_bytes for turn in gone),
+        ttl_s=rules.ttl_s,
+    )
+    evicted = await seat(services, held.holder, name, SessionHistory(head, (*before.turns[drop_turns:], *turns)))
+    return Entry(name=name, head=head, dropped=dropped, evicted=evicted)
+
+
+async def seat(
+    services: Services, request_id: str, name: SessionName, history: SessionHistory
+) -> tuple[SessionName, ...]:
+    """Seats a session that was changed; returns those that had to go for it, whose longest idle ones go first.
+
+    Args:
+        services: the rooms.
+        request_id: of this change, unique.
+        name: of the session.
+        history: as it is kept now.
+
+    Raises:
+        StateError: the store is away.
+    """
+    rules = services.session_rules
+    size = session_size(history, context_tokens=max(facts.context_tokens for facts in services.models.all()))
+    evicted = await sessions.seat_session(
+        services.state,
+        request_id,
+        name,
+        expected_tokens=size.expected_tokens,
+        most_tokens=size.most_tokens,
+        messages=history.head.messages,
+        created_at=history.head.created_at,
+        ttl_s=rules.ttl_s,
+        max_sessions=rules.max_sessions,
+    )
+    with suppress(StateError):  # they are in no list any more, and expire
+        await sessions.delete_sessions_data(services.state, evicted)
+    return evicted
+
+
+def _in_turns(messages: Sequence[Message], at: float) -> tuple[StoredTurn, ...]:
+    """Messages in turns, which a session loses as a whole: each begins with a question, and has all results it needs.
+
+    Args:
+        messages: in their order.
+        at: Unix seconds.
+    """
+    turns: list[list[Message]] = []
+    open_calls: set[str] = set()
+    for message in messages:
+        last = turns[-1][-1] if turns else None
+        if last is None or (isinstance(message, UserMessage) and not isinstance(last, UserMessage) and not open_calls):
+            turns.append([])
+        turns[-1].append(message)
+        match message:
+            case AssistantMessage(tool_calls=calls, function_call=function):
+                open_calls |= {call.id for call in calls or ()} | ({function.name} if function else set())
+            case ToolMessage(tool_call_id=answered) | FunctionMessage(name=answered):
+                open_calls.discard(answered or "")
+            case _:
+                pass
+    return tuple(StoredTurn(at=at, messages=Raw(_encode(turn)), count=len(turn)) for turn in turns)
+
+
+def _locked(name: SessionName, wait_s: float) -> Conflict:
+    return Conflict(
+        f"The session {name.id!r} is held by another turn, and was not free within {wait_s:g} s. Send its turns one "
+        "after the other, or work on a fork of it.",
+        code="conversation_locked",
+        retry_after_s=1,
+    )
+
+
+def _exists(name: SessionName) -> Conflict:
+    return Conflict(
+        f"There is a session {name.id!r} already. Delete it, or choose another id.", param="id", code="session_exists"
+    )
