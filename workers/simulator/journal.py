@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
+from workers.simulator.exchange import Request
 from workers.simulator.reply import Usage
+from workers.simulator.signatures import org_of
 
 _SECRET_HEADERS: Final = frozenset({"x-api-key", "authorization", "proxy-authorization", "cookie"})
 
@@ -20,6 +21,7 @@ class Entry(Struct, kw_only=True):
 
     Args:
         auth: which credential came: ``x-api-key``, ``bearer``, ``both`` or ``none``.
+        organization: whose it is, as in signatures, in hex; empty where there was none.
         headers: lower-case names; values of credentials are replaced by ``redacted``.
         body: decoded JSON, or text where it is not JSON.
         status: of the reply; 0 while nothing was answered.
@@ -29,6 +31,7 @@ class Entry(Struct, kw_only=True):
         outcome: of a call for a message that is over, as on the invoice: ``completed``, ``cancelled``, ``broken`` or
             ``refused``.
         billed: the usage that is billed for it.
+        dropped: thinking blocks that the model did not see, with the reason, as in ``input_transformations``.
     """
 
     number: int
@@ -37,6 +40,7 @@ class Entry(Struct, kw_only=True):
     path: str
     query: str
     auth: str
+    organization: str = ""
     headers: dict[str, str]
     body: Any = None
     status: int = 0
@@ -45,6 +49,7 @@ class Entry(Struct, kw_only=True):
     client_closed_at: float | None = None
     outcome: str = ""
     billed: Usage | None = None
+    dropped: list[dict[str, Any]] = []
 
 
 class Journal:
@@ -56,20 +61,22 @@ class Journal:
         self._body_bytes = body_bytes
         self._count = 0
 
-    def record(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Entry:
+    def record(self, request: Request) -> Entry:
         """Adds a request; the caller fills in how it ended."""
         self._count += 1
+        headers, credential = request.headers, request.credential()
         has_key, has_bearer = "x-api-key" in headers, "authorization" in headers
         auth = "both" if has_key and has_bearer else "x-api-key" if has_key else "bearer" if has_bearer else "none"
         entry = Entry(
             number=self._count,
             at=time.time(),
-            method=method,
-            path=path,
-            query=query,
+            method=request.method,
+            path=request.path,
+            query=request.query,
             auth=auth,
+            organization=org_of(credential).hex() if credential else "",
             headers={name: "redacted" if name in _SECRET_HEADERS else value for name, value in headers.items()},
-            body=self._kept(body),
+            body=self._kept(request.body),
         )
         self._entries.append(entry)
         return entry

@@ -6,7 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,7 @@ from workers.simulator.cache import CacheUse, PromptCache
 from workers.simulator.errors import ApiError
 from workers.simulator.events import Event, error_event, events_of
 from workers.simulator.exchange import JSON_HEADERS, Request, error_reply, json_reply, nonsense
+from workers.simulator.journal import Entry
 from workers.simulator.lean import lean_message, read_lean
 from workers.simulator.models import min_cache_tokens
 from workers.simulator.prompt import Piece, pieces_of, total_tokens
@@ -69,8 +70,8 @@ class Messages:
             raise ApiError(404, f"model: {name}")
         return facts
 
-    def create(self, request: Request, request_id: str, credential: str) -> Reply:
-        """Answers ``POST /v1/messages``.
+    def create(self, request: Request, request_id: str, credential: str, entry: Entry | None = None) -> Reply:
+        """Answers ``POST /v1/messages``, and notes in its journal entry the thinking that the model does not see.
 
         Raises:
             ApiError: the request is refused.
@@ -100,7 +101,9 @@ class Messages:
                 return fault
         now_s, unix_s = time.monotonic(), time.time()
         self._limits.admit(credential, now_s, unix_s)
-        message = self._message(message_request, request, credential, script, now_s)
+        message, dropped = self._message(message_request, request, credential, script, now_s)
+        if entry is not None:
+            entry.dropped = dropped
         usage = message.usage
         self._limits.used(
             credential, usage.input_tokens + usage.cache_creation_input_tokens, usage.output_tokens, now_s
@@ -135,7 +138,8 @@ class Messages:
 
     def _message(
         self, message_request: MessagesRequest, request: Request, credential: str, script: Script, now_s: float
-    ) -> MessageOut:
+    ) -> tuple[MessageOut, list[dict[str, Any]]]:
+        """The answer, and the thinking that was dropped from the request."""
         betas = request.betas()
         dropped: list[validation.Dropped] = []
         previous = validation.NO_BLOCK
@@ -178,7 +182,8 @@ class Messages:
             min_tokens=min_cache_tokens(facts),
             now_s=now_s,
         )
-        return MessageOut(
+        shown = [drop.shown() for drop in dropped]
+        message = MessageOut(
             id=f"msg_sim{digest.hex()[:22]}",
             role="assistant",
             model=message_request.model,
@@ -187,10 +192,9 @@ class Messages:
             stop_sequence=answer.stop_sequence,
             stop_details=answer.stop_details,
             usage=_usage(message_request, pieces, cache, answer, script.service_tier),
-            input_transformations=[drop.shown() for drop in dropped]
-            if BINDING_BETA in betas and facts.thinking
-            else None,
+            input_transformations=shown if BINDING_BETA in betas and facts.thinking else None,
         )
+        return message, shown
 
     def _plain(self, message: MessageOut, common: bytes, script: Script) -> Reply:
         body = encode(message)

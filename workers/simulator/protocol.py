@@ -155,9 +155,7 @@ class Connection(asyncio.Protocol):
         simulator = self._simulator
         self._entry = None
         if simulator.journal.enabled and not request.path.startswith("/_simulator/"):
-            self._entry = simulator.journal.record(
-                request.method, request.path, request.query, request.headers, request.body
-            )
+            self._entry = simulator.journal.record(request)
         try:
             reply = simulator.answer(request, self._entry)
         except Exception as error:  # noqa: BLE001 - the edge of a request: a bug here must not leave the client waiting

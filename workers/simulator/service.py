@@ -44,7 +44,7 @@ class Simulator:
         self._requests += 1
         request_id = f"req_sim{self._requests:020x}"
         try:
-            reply = self._route(request, request_id)
+            reply = self._route(request, request_id, entry)
         except ApiError as error:
             reply = error_reply(error, request_id)
         refused = reply.bill is None and request.path == MESSAGES and request.method == "POST"
@@ -55,10 +55,10 @@ class Simulator:
             entry.outcome = "refused" if refused else ""
         return reply
 
-    def _route(self, request: Request, request_id: str) -> Reply:
+    def _route(self, request: Request, request_id: str, entry: Entry | None) -> Reply:
         match request.method, request.path:
             case "POST", path if path == MESSAGES:
-                return self._messages.create(request, request_id, self._authenticate(request))
+                return self._messages.create(request, request_id, self._authenticate(request), entry)
             case "POST", "/v1/messages/count_tokens":
                 return self._messages.count_tokens(request, request_id, self._authenticate(request))
             case "GET", "/v1/models":

@@ -1,10 +1,12 @@
 """What is recorded of a request, and what is not."""
 
+from workers.simulator.exchange import Request
 from workers.simulator.journal import Journal
+from workers.simulator.signatures import org_of
 
 
 def record(journal, headers=(), body=b'{"a":1}'):
-    return journal.record("POST", "/v1/messages", "beta=true", dict(headers), body)
+    return journal.record(Request("POST", "/v1/messages", "beta=true", dict(headers), body))
 
 
 def test_a_body_is_kept_decoded():
@@ -28,6 +30,15 @@ def test_credentials_are_not_kept_but_told_apart():
         "x-api-key",
         "bearer",
         "none",
+    ]
+
+
+def test_whose_credential_it_is_can_be_told_without_it():
+    journal = Journal(5, 1000)
+    sent = [{"x-api-key": "one"}, {"authorization": "Bearer one"}, {"authorization": "Bearer other"}, {}]
+    assert [record(journal, headers).organization for headers in sent] == [
+        *(org_of(key).hex() for key in ("one", "one", "other")),
+        "",
     ]
 
 

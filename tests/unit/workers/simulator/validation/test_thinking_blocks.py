@@ -3,6 +3,8 @@
 import pytest
 
 from tests.support.simulator_calls import blocks, body, json_of, message, refusal, send, tool
+from workers.simulator.exchange import Request
+from workers.simulator.journal import Journal
 from workers.simulator.service import Simulator
 from workers.simulator.settings import SimulatorSettings
 
@@ -146,6 +148,15 @@ def test_another_organizations_thinking_is_dropped_where_it_is_account_bound(sim
     payload = go_on(turns, "claude-haiku-5-5", thinking={"type": "adaptive"})
     answer = message(simulator, payload, headers=BETA | {"x-api-key": "another"})
     assert [entry["reason"] for entry in answer["input_transformations"]] == ["organization_binding_mismatch"]
+
+
+def test_the_journal_tells_of_dropped_thinking_also_where_the_reply_does_not(simulator):
+    turns = first_turn(simulator, "claude-haiku-5-5")
+    entry = Journal(1, 0).record(Request("POST", "/v1/messages", "", {}, b""))
+    payload = go_on(turns, "claude-haiku-5-5", thinking={"type": "adaptive"})
+    answer = message(simulator, payload, headers={"x-api-key": "another"}, entry=entry)
+    assert "input_transformations" not in answer
+    assert [dropped["reason"] for dropped in entry.dropped] == ["organization_binding_mismatch"]
 
 
 def test_redacted_thinking_comes_back_too(simulator):
