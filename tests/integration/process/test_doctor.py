@@ -115,6 +115,37 @@ def test_answer_of_the_upstream_is_judged(tmp_path: Path, upstream_status: int, 
     assert status == (1 if outcome == "fail" else 0)
 
 
+def test_each_of_several_keys_is_tried_and_the_refused_one_is_named_by_its_place(tmp_path: Path) -> None:
+    def answer(head: bytes) -> bytes:
+        return status_only(401 if b"x-api-key: sk-revoked-canary\r\n" in head else 200)(head)
+
+    with server(answer) as (port, seen):
+        status, findings, said = doctor(
+            tmp_path,
+            ANTHROPIC_BASE_URL=f"http://127.0.0.1:{port}",
+            ANTHROPIC_API_KEY="sk-good-canary",
+            CLAUDE_WRAPPER_ANTHROPIC_API_KEYS="sk-good-canary,sk-revoked-canary,sk-too-canary",
+        )
+    assert (status, len(seen)) == (1, 3)
+    assert findings["credential"]["detail"] == "3 API keys are set"
+    outcomes = [findings[f"upstream answer{number}"]["outcome"] for number in ("", " 2", " 3")]
+    assert outcomes == ["ok", "fail", "ok"]
+    assert "key 2 of CLAUDE_WRAPPER_ANTHROPIC_API_KEYS" in findings["upstream answer 2"]["advice"]
+    assert "canary" not in said
+
+
+def test_a_key_of_the_list_is_credential_enough(tmp_path: Path) -> None:
+    with server(status_only(401)) as (port, seen):
+        _, findings, _ = doctor(
+            tmp_path,
+            ANTHROPIC_BASE_URL=f"http://127.0.0.1:{port}",
+            CLAUDE_WRAPPER_ANTHROPIC_API_KEYS="sk-only",
+        )
+    assert b"\r\nx-api-key: sk-only\r\n" in seen[0]
+    assert findings["credential"]["outcome"] == "ok"
+    assert "key 1 of CLAUDE_WRAPPER_ANTHROPIC_API_KEYS" in findings["upstream answer"]["advice"]
+
+
 def test_missing_credential_fails_and_says_how_to_work_without_one(tmp_path: Path) -> None:
     with server(status_only(401)) as (port, _):
         status, findings, _ = doctor(tmp_path, ANTHROPIC_BASE_URL=f"http://127.0.0.1:{port}")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from msgspec.structs import replace
 
 from app.config import Config
 from app.domain.upstream import Upstream, UpstreamRequest
@@ -20,7 +23,7 @@ async def open_configured() -> AsyncIterator[Callable[..., Upstream]]:
     opened: list[Upstream] = []
 
     def open_one(base_url: str, **settings: object) -> Upstream:
-        config = Config(anthropic_base_url=base_url, anthropic_api_key="sk-test", **settings)
+        config = Config(**{"anthropic_base_url": base_url, "anthropic_api_key": "sk-test", **settings})
         opened.append(open_upstream(config, {}))
         return opened[-1]
 
@@ -82,3 +85,50 @@ async def test_an_error_body_that_never_ends_does_not_hold_the_client(open_confi
     async with raw_upstream(script) as upstream:
         with pytest.raises(UpstreamStatus, match="404"):
             await open_configured(upstream.base_url).send(CALL)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"anthropic_api_key": "sk-a", "anthropic_api_keys": ("sk-b", "sk-c")},
+        {"anthropic_api_key": "", "anthropic_api_keys": ("sk-a", "sk-b", "sk-c")},
+        {"anthropic_api_key": "sk-c", "anthropic_api_keys": ("sk-b", "sk-a", "sk-b"), "anthropic_auth_token": "token"},
+    ],
+    ids=["besides_the_first", "without_the_first", "in_another_order"],
+)
+async def test_a_conversation_goes_with_one_of_all_keys_however_they_are_set(open_configured, settings):
+    sent = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            sent.append((await peer.request()).header("authorization"))
+            peer.reply(200)
+
+    async with raw_upstream(script) as upstream:
+        lane = open_configured(upstream.base_url, **settings)
+        for _ in range(2):
+            for affinity in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta"):
+                await (await lane.send(replace(CALL, affinity=affinity))).read()
+        await (await lane.send(replace(CALL, affinity="alpha", credential="sk-client"))).read()
+    assert sent == [f"Bearer sk-{key}" for key in "bcaacc" * 2] + ["Bearer sk-client"]
+
+
+async def test_a_key_that_is_refused_is_neither_shown_nor_logged(open_configured, caplog):
+    caplog.set_level(logging.DEBUG)
+    keys = ("sk-first-canary", "sk-second-canary")
+
+    async def script(peer: Peer) -> None:
+        key = (await peer.request()).header("authorization")
+        body = {"error": {"type": "authentication_error", "message": f"not valid: {key}"}}
+        peer.reply(401, json.dumps(body).encode())
+
+    async with raw_upstream(script) as upstream:
+        with pytest.raises(UpstreamStatus) as raised:
+            await open_configured(upstream.base_url, anthropic_api_keys=keys).send(replace(CALL, affinity="a"))
+    assert raised.value.status == 401
+    assert "canary" not in f"{raised.value!r} {raised.value.message} {caplog.text}"
+
+
+async def test_with_one_key_there_is_no_pool(open_configured, monkeypatch):
+    monkeypatch.setattr("app.upstream.CredentialPool", None)
+    open_configured("http://127.0.0.1:1", anthropic_api_keys=("sk-test", "sk-test"))

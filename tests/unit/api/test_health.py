@@ -160,6 +160,21 @@ async def test_the_detailed_report_shows_the_inside() -> None:
     assert body["process"]["in_flight"] == 1 - 1
 
 
+@pytest.mark.parametrize(
+    ("config", "has_one"),
+    [
+        (Config(), False),
+        (Config(anthropic_auth_token="t"), True),
+        (Config(anthropic_api_keys=("sk-ant-x", "sk-ant-y")), True),
+    ],
+    ids=["none", "token", "several_keys"],
+)
+async def test_the_detailed_report_says_whether_there_is_a_credential(config: Config, has_one: bool) -> None:
+    body = await health(make_services(config=config), "/health/detailed")
+    assert body["upstream"]["credential"] is has_one
+    assert "sk-ant" not in str(body)
+
+
 async def test_the_detailed_report_answers_while_the_state_store_is_away() -> None:
     body = await health(make_services(state=StateAway()), "/health/detailed")
     assert (body["status"], body["state"]["breaker"], body["worker_figures"]) == ("degraded", "open", [])

@@ -38,7 +38,8 @@ def test_url_is_one_that_a_client_here_can_use(host: str, url: str) -> None:
 def test_missing_credential_is_said_with_what_to_do() -> None:
     assert "claude-wrapper --mock" in ready_block(Config(), state="x")
     assert "claude-wrapper --mock" not in ready_block(Config(mock=True), state="x")
-    assert "claude-wrapper --mock" not in ready_block(Config(anthropic_auth_token="x"), state="x")
+    for credential in ({"anthropic_auth_token": "x"}, {"anthropic_api_key": "x"}, {"anthropic_api_keys": ("x",)}):
+        assert "claude-wrapper --mock" not in ready_block(Config(**credential), state="x")
 
 
 def test_open_api_that_others_can_reach_is_warned_about_loudly() -> None:

@@ -36,6 +36,12 @@ def test_a_lane_of_default_settings_is_the_gateways_default():
     assert LaneSettings.of(Config(), {}) == LaneSettings(base_url="https://api.anthropic.com")
 
 
+@pytest.mark.parametrize(("first", "used"), [("", "sk-b"), ("sk-a", "sk-a")])
+def test_a_lane_of_its_own_has_the_first_key(first, used):
+    config = Config(anthropic_api_key=first, anthropic_api_keys=("sk-b", "sk-c"))
+    assert LaneSettings.of(config, {}).api_key == used
+
+
 def test_a_mistake_can_be_found_without_opening_a_lane():
     check_upstream(Config(), {})
     with pytest.raises(SettingError, match=r"^HTTPS_PROXY: "):
