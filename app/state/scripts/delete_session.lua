@@ -1,0 +1,25 @@
+-- Deletes a session: its head and its turns. Begins with session.lua.
+--
+-- KEYS[1]  head of the session (hash)
+-- KEYS[2]  turns of the session (list)
+-- ARGV[1]  what the session is called in a wake
+-- ARGV[2]  only if it was last used no later than this, us, and nobody works on it; empty: in any case
+-- ARGV[3]  length of a lease, us
+--
+-- Returns  1 deleted; 0 there was none, or it is in use (integer)
+--
+-- Atomic because a session that is used again at the same moment, and is then not to be deleted, must not be. A lease
+-- that has no session yet stays: there is nothing to delete.
+
+local head = call('HMGET', KEYS[1], 'holder', 'until_us', 'waiters', 'seq', 'used_us')
+if not head[4] then
+  return 0
+end
+local idle_since = tonumber(ARGV[2])
+if idle_since and ((whole(head[5]) or 0) > idle_since
+    or left_to_others(head[1], head[2], '', now_us(), tonumber(ARGV[3])) > 0) then
+  return 0
+end
+call('DEL', KEYS[1], KEYS[2])
+wake(head[3], ARGV[1])
+return 1
