@@ -75,7 +75,8 @@ class KeysController(Controller):
             description="The reply holds the text of the key, `key`. It is shown this once and kept nowhere.",
             request="NewKeyParam",
             examples={
-                "limited": {"tenant": "acme", "name": "batch", "limits": {"requests_per_minute": 60, "budget_day": 5}}
+                "limited": {"tenant": "acme", "name": "batch", "limits": {"requests_per_minute": 60, "budget_day": 5}},
+                "cached": {"tenant": "acme", "name": "faq", "cache": {"mode": "on", "ttl": 600}},
             },
             replies={201: ("The key, with its text.", KeyObject)},
             errors=(400, *_NOT_ADMIN, 408, 413),
@@ -142,8 +143,8 @@ class KeysController(Controller):
             "updateKey",
             tag="admin",
             summary="Change a key",
-            description="What is absent stays, also of `limits` and `metadata`; null clears. It counts from the next "
-            "request on, on every replica.",
+            description="What is absent stays, also of `limits`, `cache` and `metadata`; null clears. It counts from "
+            "the next request on, on every replica.",
             parameters=_ID,
             request="KeyChangesParam",
             examples={"raise one limit, clear another": {"limits": {"concurrency": 20, "budget_day": None}}},

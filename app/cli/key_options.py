@@ -27,8 +27,15 @@ LIMITS = {
     "budget_total": "budget_total",
 }
 
+#: Option -> field of ``cache``.
+CACHE = {"cache": "mode", "cache_ttl": "ttl", "share_within": "share_within"}
+
 #: Field -> option, where they are not called the same.
-_OPTIONS = {f"limits.{field}": option for option, field in LIMITS.items()} | {"grace_s": "grace"}
+_OPTIONS = {
+    **{f"limits.{field}": option for option, field in LIMITS.items()},
+    **{f"cache.{field}": option for option, field in CACHE.items()},
+    "grace_s": "grace",
+}
 
 _NONE = "none"
 
@@ -77,6 +84,18 @@ _KEY_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         {"metavar": "POLICY", "help": "fail_open or fail_closed while Redis is away; none: the deployment's policy"},
     ),
     (
+        ("--cache",),
+        {"metavar": "MODE", "help": "its response cache: off, opt-in or on; none: the deployment's mode"},
+    ),
+    (
+        ("--cache-ttl",),
+        {"metavar": "SECONDS", "help": "its answers stay in the cache this long, up to 1800; none: the deployment's"},
+    ),
+    (
+        ("--share-within",),
+        {"metavar": "WHO", "help": "key or tenant shares its sessions and cached answers; none: the deployment's"},
+    ),
+    (
         ("--metadata",),
         {
             "multiple": True,
@@ -105,6 +124,9 @@ def wire_of(given: Mapping[str, Any]) -> dict[str, Any]:
     limits = {field: _number(given[option]) for option, field in LIMITS.items() if given[option] is not None}
     if limits:
         wire["limits"] = limits
+    cache = {field: _number(given[option]) for option, field in CACHE.items() if given[option] is not None}
+    if cache:
+        wire["cache"] = cache
     if given["expires"] is not None:
         wire["expires"] = _number(given["expires"])
     if given["outage"] is not None:

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from rich.cells import cell_len, set_cell_size
 
 from app.domain.auth import ApiKey
+from app.domain.caching import CacheRule
 from app.domain.key_objects import status_of
 from app.domain.limits import NANO_PER_USD, Limits
 
 #: Columns that a table has only where a key fills them.
-_OPTIONAL = frozenset({"MODELS", "EXPIRES"})
+_OPTIONAL = frozenset({"MODELS", "CACHE", "EXPIRES"})
 _NAME_CELLS = 32
 _MODELS_CELLS = 40
 
@@ -35,6 +36,7 @@ def key_in_words(key: ApiKey, *, now: float, store: str = "") -> str:
         "scopes": ", ".join(key.scopes),
         "models": ", ".join(key.models) or "all",
         "limits": limits_in_words(key.limits) or "the deployment's defaults",
+        "cache": cache_in_words(key.cache) or "the deployment's settings",
         "outage": key.outage or "the deployment's policy",
         "created": _day_and_time(key.created_at),
         "expires": "never" if key.expires_at is None else _day_and_time(key.expires_at),
@@ -68,6 +70,13 @@ def limits_in_words(limits: Limits) -> str:
     return ", ".join(rates + budgets)
 
 
+def cache_in_words(rule: CacheRule) -> str:
+    """``on, 600 s, shared within tenant``; empty where nothing is set."""
+    ttl = "" if rule.ttl_s is None else f"{rule.ttl_s} s"
+    sharing = "" if rule.share_within is None else f"shared within {rule.share_within}"
+    return ", ".join(word for word in (rule.mode, ttl, sharing) if word)
+
+
 def _dollars(nano: int) -> str:
     """``2.5``, ``0.000000001``: never with an exponent."""
     whole, rest = divmod(nano, NANO_PER_USD)
@@ -82,6 +91,7 @@ def _row(key: ApiKey, now: float) -> dict[str, str]:
         "STATUS": status_of(key, now=now),
         "MODELS": _cut(", ".join(key.models), _MODELS_CELLS),
         "LIMITS": limits_in_words(key.limits),
+        "CACHE": cache_in_words(key.cache),
         "EXPIRES": "" if key.expires_at is None else _day_and_time(key.expires_at),
         "CREATED": _day_and_time(key.created_at),
     }

@@ -168,8 +168,8 @@ def show(asked: _Asked, key_id: str) -> None:
 def update(asked: _Asked, key_id: str, **given: Any) -> None:
     """Change a key.
 
-    What is not named stays, each limit and each note too. 'none' clears a limit, the expiry, the policy, the models or
-    the notes: what the deployment has set counts then.
+    What is not named stays, each limit and each note too. 'none' clears a limit, the expiry, the policy, a rule of the
+    cache, the models or the notes: what the deployment has set counts then.
     """
     now = time.time()
     wire = _accepted(wire_of(given), KeyChanges)

@@ -11,16 +11,17 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Struct
 
 from app.domain.auth import KEY_NAME, SCOPES, TENANT_NAME, ApiKey, Scope, key_text
+from app.domain.caching import NO_CACHE_RULE, CacheMode, CacheRule, Sharing
 from app.domain.closed_wire import converted, decoded, invalid
 from app.domain.limits import NANO_PER_USD, NO_LIMITS, Limits, OutagePolicy
 from app.errors import InvalidRequest
-from app.schemas.admin import KeyChanges, KeyLimits, KeyObject, KeyRotation, NewKey
+from app.schemas.admin import KeyCache, KeyChanges, KeyLimits, KeyObject, KeyRotation, NewKey
 
 Action = Literal["create", "update", "rotate", "revoke"]
 
@@ -36,6 +37,10 @@ _MODEL: Final = re.compile(r"[^\x00-\x20\x7f*]{0,127}(\*|[^\x00-\x20\x7f*])")
 #: What a key is shown with and cannot be told.
 _FIXED: Final = frozenset(KeyObject.__struct_fields__) - frozenset(KeyChanges.__struct_fields__) - {"expires_at"}
 _POLICIES: Final[tuple[OutagePolicy, ...]] = get_args(OutagePolicy)
+_MODES: Final[tuple[CacheMode, ...]] = get_args(CacheMode)
+_SHARINGS: Final[tuple[Sharing, ...]] = get_args(Sharing)
+
+W = TypeVar("W", bound=str)
 
 
 class IssuedKey(Struct, frozen=True):
@@ -186,7 +191,11 @@ def with_fields(key: ApiKey, wire: KeyChanges, *, place: str = "", now: float | 
     if wire.expires is not UNSET:
         changes["expires_at"] = expiry_from_wire(wire.expires, now=now, param=f"{place}expires")
     if wire.outage is not UNSET:
-        changes["outage"] = _outage(wire.outage, f"{place}outage")
+        changes["outage"] = _one_of(_POLICIES, wire.outage, f"{place}outage")
+    if wire.cache is None:
+        changes["cache"] = NO_CACHE_RULE
+    elif wire.cache is not UNSET:
+        changes["cache"] = _cache(wire.cache, key.cache, f"{place}cache")
     if wire.metadata is None:
         changes["metadata"] = {}
     elif wire.metadata is not UNSET:
@@ -332,13 +341,32 @@ def _models(given: tuple[str, ...], param: str) -> tuple[str, ...]:
     return given
 
 
-def _outage(given: str | None, param: str) -> OutagePolicy | None:
+def _cache(wire: KeyCache, base: CacheRule, param: str) -> CacheRule:
+    """The rule of before with what is given laid over it; null takes back."""
+    changes: dict[str, Any] = {}
+    if wire.mode is not UNSET:
+        changes["mode"] = _mode(wire.mode, f"{param}.mode")
+    if wire.ttl is not UNSET:
+        changes["ttl_s"] = wire.ttl
+    if wire.share_within is not UNSET:
+        changes["share_within"] = _one_of(_SHARINGS, wire.share_within, f"{param}.share_within")
+    return msgspec.structs.replace(base, **changes)
+
+
+def _mode(given: object, param: str) -> CacheMode | None:
+    """YAML reads ``on`` and ``off`` as true and false."""
+    word = ("on" if given else "off") if isinstance(given, bool) else given
+    return _one_of(_MODES, word, param)
+
+
+def _one_of(words: tuple[W, ...], given: object, param: str) -> W | None:
+    """One of the words, or null."""
     if given is None:
         return None
-    for policy in _POLICIES:
-        if given == policy:
-            return policy
-    raise invalid(param, f"expected one of {', '.join(_POLICIES)}, or null")
+    for word in words:
+        if given == word:
+            return word
+    raise invalid(param, f"expected one of {', '.join(words)}, or null")
 
 
 def _metadata(given: Mapping[str, object], kept: Mapping[str, str], param: str) -> dict[str, str]:

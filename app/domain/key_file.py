@@ -6,6 +6,7 @@
         name: nightly batch
         models: [claude-haiku-*]
         limits: {requests_per_minute: 60, budget_day: 5.0}
+        cache: {mode: on, ttl: 600, share_within: tenant}
     tenants:
       acme: {concurrency: 20, budget_month: 100}
 

@@ -11,12 +11,13 @@ from typing import Any, Final, Literal
 import msgspec
 
 from app.domain.auth import ApiKey
+from app.domain.caching import CacheRule
 from app.domain.key_changes import KeyChange
 from app.domain.limits import NANO_PER_USD, Limits
-from app.schemas.admin import KeyChangeObject, KeyObject, LimitsObject
+from app.schemas.admin import CacheObject, KeyChangeObject, KeyObject, LimitsObject
 
 #: Of every change, or not a property of the key.
-_NOT_AUDITED: Final = frozenset({"object", "id", "tenant", "limits", "version", "status", "created_at"})
+_NOT_AUDITED: Final = frozenset({"object", "id", "tenant", "limits", "cache", "version", "status", "created_at"})
 
 
 def status_of(key: ApiKey, *, now: float) -> Literal["active", "expired", "revoked"]:
@@ -38,6 +39,7 @@ def key_object(key: ApiKey, *, now: float) -> KeyObject:
         models=key.models,
         limits=limits_object(key.limits),
         outage=key.outage,
+        cache=cache_object(key.cache),
         created_at=_time(key.created_at),
         expires_at=_time_or_null(key.expires_at),
         revoked_at=_time_or_null(key.revoked_at),
@@ -59,6 +61,11 @@ def limits_object(limits: Limits) -> LimitsObject:
         budget_month=_usd(limits.budget_month_nano),
         budget_total=_usd(limits.budget_total_nano),
     )
+
+
+def cache_object(rule: CacheRule) -> CacheObject:
+    """What a key says of its cache, by its names on the wire."""
+    return CacheObject(mode=rule.mode, ttl=rule.ttl_s, share_within=rule.share_within)
 
 
 def changes_between(before: ApiKey | None, after: ApiKey) -> dict[str, Any]:
@@ -93,8 +100,8 @@ def _audited(key: ApiKey) -> dict[str, Any]:
     """The properties of a key, flat."""
     shown = key_object(key, now=0.0)
     properties: dict[str, Any] = msgspec.to_builtins(shown)
-    limits = {f"limits.{name}": value for name, value in properties["limits"].items()}
-    return {name: value for name, value in properties.items() if name not in _NOT_AUDITED} | limits
+    inner = {f"{outer}.{name}": value for outer in ("limits", "cache") for name, value in properties[outer].items()}
+    return {name: value for name, value in properties.items() if name not in _NOT_AUDITED} | inner
 
 
 def _time(at: float) -> datetime:

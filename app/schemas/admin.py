@@ -18,6 +18,12 @@ Rate = Annotated[int, Meta(ge=1, le=100_000_000)]
 Dollars = Annotated[float, Meta(ge=0, le=1_000_000)]
 #: Seconds, up to 30 days.
 Grace = Annotated[float, Meta(ge=0, le=30 * 86_400)]
+#: Seconds; the same bound as ``app.domain.caching``.
+CacheTtl = Annotated[int, Meta(ge=1, le=1800)]
+#: Checked in ``domain/key_changes.py``; YAML reads ``on`` and ``off`` as true and false, which are accepted, too.
+Mode = Annotated[
+    Any, Meta(extra_json_schema={"type": "string", "enum": ["off", "opt-in", "on", None], "nullable": True})
+]
 #: A text, or null to remove the note; checked in ``domain/key_changes.py``, which names the note at fault.
 Note = Annotated[Any, Meta(extra_json_schema={"type": "string", "nullable": True})]
 
@@ -44,6 +50,20 @@ class KeyLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     budget_total: Dollars | UnsetType | None = UNSET
 
 
+class KeyCache(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The cache of a key as it is asked for; null takes back what was set, and what is absent stays as it is.
+
+    Args:
+        mode: of the response cache: off, opt-in (for requests that ask for it) or on.
+        ttl: seconds that an answer is kept.
+        share_within: key or tenant: who shares its sessions and cached answers.
+    """
+
+    mode: Mode = UNSET
+    ttl: CacheTtl | UnsetType | None = UNSET
+    share_within: str | UnsetType | None = UNSET
+
+
 class KeyChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What of a key is to change; what is absent stays as it is.
 
@@ -54,6 +74,7 @@ class KeyChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         limits: its limits; null clears all of them.
         expires: RFC 3339 with a zone, a day (its beginning, UTC), a duration such as 30d, or Unix seconds; null never.
         outage: fail_open or fail_closed while Redis is away; null is the deployment's setting.
+        cache: its response cache and whom it shares with; null takes all of it back.
         metadata: notes of your own, laid over those there are; null removes one, or all of them.
     """
 
@@ -63,6 +84,7 @@ class KeyChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: KeyLimits | UnsetType | None = UNSET
     expires: Any = UNSET
     outage: str | UnsetType | None = UNSET
+    cache: KeyCache | UnsetType | None = UNSET
     metadata: dict[str, Note] | UnsetType | None = UNSET
 
 
@@ -77,6 +99,7 @@ class NewKey(KeyChanges, frozen=True, kw_only=True, forbid_unknown_fields=True):
         limits: its limits; the deployment's defaults count for what is not set.
         expires: RFC 3339 with a zone, a day (its beginning, UTC), a duration such as 30d, or Unix seconds; null never.
         outage: fail_open or fail_closed while Redis is away; null is the deployment's setting.
+        cache: its response cache and whom it shares with; the deployment's settings count for what is not set.
         metadata: notes of your own, given back as they are.
     """
 
@@ -143,6 +166,20 @@ class LimitsObject(Struct, frozen=True, kw_only=True):
     budget_total: float | None
 
 
+class CacheObject(Struct, frozen=True, kw_only=True):
+    """What is set of the cache of a key; null where the deployment's setting counts.
+
+    Args:
+        mode: of the response cache.
+        ttl: seconds that an answer is kept.
+        share_within: who shares its sessions and cached answers.
+    """
+
+    mode: Literal["off", "opt-in", "on"] | None
+    ttl: int | None
+    share_within: Literal["key", "tenant"] | None
+
+
 class KeyObject(Struct, frozen=True, kw_only=True):
     """An API key.
 
@@ -154,6 +191,7 @@ class KeyObject(Struct, frozen=True, kw_only=True):
         models: names or patterns of models it may use; empty means all.
         limits: its own limits.
         outage: its policy while Redis is away; null is the deployment's setting.
+        cache: its response cache and whom it shares with.
         created_at: when it was made.
         expires_at: when it ends; null never.
         revoked_at: when it was revoked.
@@ -174,6 +212,7 @@ class KeyObject(Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     limits: LimitsObject
     outage: str | None
+    cache: CacheObject
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None

@@ -63,7 +63,20 @@ def test_a_key_lives_from_create_to_revoke(keys: Keys) -> None:
         *("create", "--tenant", "acme", "--name", "Nightly batch", "--models", "claude-haiku-*,claude-opus-5"),
         *("--scopes", "inference", "--scopes", "admin", "--rpm", "60", "--input-tpm", "1000", "--output-tpm", "2000"),
         *("--concurrency", "5", "--budget-day", "2.5", "--budget-month", "50", "--budget-total", "100"),
-        *("--expires", "30d", "--outage", "fail_closed", "--metadata", "team=search", "--metadata", "a=b=c"),
+        *(
+            "--expires",
+            "30d",
+            "--outage",
+            "fail_closed",
+            "--cache",
+            "on",
+            "--cache-ttl",
+            "600",
+            "--metadata",
+            "team=search",
+            "--metadata",
+            "a=b=c",
+        ),
     )
     text = made.pop("key")
     assert re.fullmatch(r"sk-cw-[a-z2-7]{16}_" + made["id"] + r"_[0-9A-Za-z]{38}", text)
@@ -78,14 +91,16 @@ def test_a_key_lives_from_create_to_revoke(keys: Keys) -> None:
     }
     assert (made["models"], made["scopes"]) == (["claude-haiku-*", "claude-opus-5"], ["inference", "admin"])
     assert (made["outage"], made["metadata"]) == ("fail_closed", {"team": "search", "a": "b=c"})
+    assert made["cache"] == {"mode": "on", "ttl": 600, "share_within": None}
     assert keys.json("show", made["id"]) == made
     changed = keys.json(
         *("update", made["id"], "--rpm", "none", "--budget-day", "3", "--models", "none", "--expires", "none"),
-        *("--outage", "none", "--metadata", "none"),
+        *("--outage", "none", "--cache-ttl", "none", "--share-within", "tenant", "--metadata", "none"),
     )
     assert (changed["limits"]["requests_per_minute"], changed["limits"]["budget_day"]) == (None, 3.0)
     assert (changed["models"], changed["expires_at"], changed["outage"], changed["metadata"]) == ([], None, None, {})
     assert (changed["limits"]["concurrency"], changed["version"]) == (5, 2)
+    assert changed["cache"] == {"mode": "on", "ttl": None, "share_within": "tenant"}
     rotated = keys.json("rotate", made["id"], "--grace", "12h")
     assert rotated["key"] != text
     assert rotated["old_key_until"] is not None

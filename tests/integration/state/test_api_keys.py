@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from app.domain.auth import ApiKey, read_key, tenant_tag
+from app.domain.caching import NO_CACHE_RULE, CacheRule
 from app.domain.key_changes import IssuedKey, KeyChange
 from app.domain.limits import Limits
 from app.errors import Conflict, InvalidRequest, NotFound, StateError
-from app.schemas.admin import KeyChanges, KeyLimits, NewKey
+from app.schemas.admin import KeyCache, KeyChanges, KeyLimits, NewKey
 from app.state import connect, keys
 from app.state.api_keys import (
     ATTEMPTS,
@@ -109,6 +110,24 @@ async def test_an_update_changes_what_it_names_and_counts_the_version(state: Sta
     assert (changed.version, changed.name, changed.secret_hash) == (2, "batch", issued.key.secret_hash)
     assert await find(state, changed.id) == changed
     assert (await record(state, changed))[b"limits"] == b"60 - - - - - 2500000000"
+
+
+async def test_a_rule_of_the_cache_is_kept_and_its_change_is_in_the_audit(state: StateConnection) -> None:
+    issued = await made(state, cache=KeyCache(mode="on", ttl=600))
+    changed = await update(state, issued.key.id, KeyChanges(cache=KeyCache(ttl=None)), actor="a", now=NOW)
+    assert (await find(state, issued.key.id)) == changed
+    assert changed.cache == CacheRule(mode="on")
+    told, first = [change.changes for _, change in (await read_audit(state, 10)).entries]
+    assert told == {"cache.ttl": {"from": 600, "to": None}}
+    assert first["cache.mode"] == {"from": None, "to": "on"}
+
+
+def test_a_record_without_a_rule_of_the_cache_or_with_more_than_is_known_can_be_read() -> None:
+    """Of the release before this one, and as that one reads ours: what it does not know it passes over."""
+    before = b'{"id": "i", "tenant": "t", "name": "n", "secret_hash": "00"}'
+    assert decode_doc(before) == ApiKey(id="i", tenant="t", name="n", secret_hash="00", cache=NO_CACHE_RULE)
+    later = before.replace(b"{", b'{"later": {"mode": "on"}, ')
+    assert decode_doc(later) == decode_doc(before)
 
 
 async def test_an_update_that_changes_nothing_writes_no_key_and_is_told(state: StateConnection) -> None:

@@ -95,11 +95,14 @@ async def test_keys_are_listed_in_pages_and_by_tenant(routes: Admin) -> None:
 
 
 async def test_an_update_answers_the_key_as_it_is_now(routes: Admin) -> None:
-    made = await routes.created(limits={"concurrency": 2, "budget_day": 1})
-    reply = await routes.ask("PATCH", f"/keys/{made['id']}", {"limits": {"concurrency": None}, "name": "n"})
+    made = await routes.created(limits={"concurrency": 2, "budget_day": 1}, cache={"mode": "on", "ttl": 600})
+    reply = await routes.ask(
+        "PATCH", f"/keys/{made['id']}", {"limits": {"concurrency": None}, "cache": {"ttl": None}, "name": "n"}
+    )
     changed = reply.json()
     assert (reply.status, changed["version"], changed["name"]) == (200, 2, "n")
     assert (changed["limits"]["concurrency"], changed["limits"]["budget_day"]) == (None, 1.0)
+    assert changed["cache"] == {"mode": "on", "ttl": None, "share_within": None}
     assert "key" not in changed
 
 
@@ -173,6 +176,8 @@ async def test_what_a_key_keeps_for_good_is_400(routes: Admin) -> None:
         ({}, "tenant", "missing_required_parameter"),
         ({"tenant": "acme", "rpm": 5}, "rpm", "unknown_parameter"),
         ({"tenant": "acme", "limits": {"budget_day": -1}}, "limits.budget_day", "invalid_value"),
+        ({"tenant": "acme", "cache": {"ttl": 1801}}, "cache.ttl", "invalid_value"),
+        ({"tenant": "acme", "cache": {"mode": "maybe"}}, "cache.mode", "invalid_value"),
         ({"tenant": "acme", "expires": "2020-01-01T00:00:00Z"}, "expires", "invalid_value"),
     ],
 )

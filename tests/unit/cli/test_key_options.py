@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from app.cli.errors import FAILED, MISUSED, CommandFailed
-from app.cli.key_options import LIMITS, grace_of, in_options, wire_of
+from app.cli.key_options import CACHE, LIMITS, grace_of, in_options, wire_of
 from app.errors import GatewayError, InvalidRequest, NotFound, StateUnavailable
 
 _NOTHING: dict[str, Any] = {
-    **dict.fromkeys((*LIMITS, "name", "expires", "outage")),
+    **dict.fromkeys((*LIMITS, *CACHE, "name", "expires", "outage")),
     **dict.fromkeys(("models", "scopes", "metadata"), ()),
 }
 
@@ -38,6 +38,13 @@ def test_what_was_not_given_is_not_asked_for() -> None:
         ({"expires": "none"}, {"expires": None}),
         ({"outage": "fail_open"}, {"outage": "fail_open"}),
         ({"outage": "none"}, {"outage": None}),
+        ({"cache": "on"}, {"cache": {"mode": "on"}}),
+        ({"cache_ttl": "600", "share_within": "tenant"}, {"cache": {"ttl": 600, "share_within": "tenant"}}),
+        (
+            {"cache": "none", "cache_ttl": "none", "share_within": "none"},
+            {"cache": {"mode": None, "ttl": None, "share_within": None}},
+        ),
+        ({"cache_ttl": "5m"}, {"cache": {"ttl": "5m"}}),
         ({"metadata": ("a=b=c", "d=")}, {"metadata": {"a": "b=c", "d": None}}),
         ({"metadata": ("none",)}, {"metadata": None}),
     ],
@@ -76,6 +83,9 @@ def test_a_grace_is_seconds_or_a_duration(text: str | None, asked: dict[str, Any
         (InvalidRequest("Not 'limits.budget_day'.", param="limits.budget_day"), "Not --budget-day.", MISUSED),
         (InvalidRequest("Not 'models[3]' or null.", param="models[3]"), "Not --models or none.", MISUSED),
         (InvalidRequest("Not 'grace_s'.", param="grace_s"), "Not --grace.", MISUSED),
+        (InvalidRequest("Not 'cache.mode', or null.", param="cache.mode"), "Not --cache, or none.", MISUSED),
+        (InvalidRequest("Not 'cache.ttl'.", param="cache.ttl"), "Not --cache-ttl.", MISUSED),
+        (InvalidRequest("Not 'cache.share_within'.", param="cache.share_within"), "Not --share-within.", MISUSED),
         (InvalidRequest("Not 'metadata.a'.", param="metadata.a"), "Not --metadata.", MISUSED),
         (InvalidRequest("One of x, or null.", param="outage"), "One of x, or none.", MISUSED),
         (InvalidRequest("No."), "No.", MISUSED),

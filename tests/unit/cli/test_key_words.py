@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from rich.cells import cell_len
 
-from app.cli.key_words import key_in_words, keys_in_a_table, limits_in_words
+from app.cli.key_words import cache_in_words, key_in_words, keys_in_a_table, limits_in_words
 from app.domain.auth import ApiKey
+from app.domain.caching import NO_CACHE_RULE, CacheRule
 from app.domain.limits import NO_LIMITS, Limits
 
 NOW = 1_800_000_000.0
@@ -18,6 +19,7 @@ FULL = ApiKey(
     secret_hash="11" * 32,
     models=("claude-haiku-*",),
     limits=Limits(requests_per_minute=60),
+    cache=CacheRule(mode="on", ttl_s=600),
     outage="fail_closed",
     created_at=NOW,
     expires_at=NOW + 60,
@@ -44,6 +46,18 @@ def test_limits_in_short_form(limits: Limits, words: str) -> None:
     assert limits_in_words(limits) == words
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (NO_CACHE_RULE, ""),
+        (CacheRule(ttl_s=600), "600 s"),
+        (CacheRule(mode="off", ttl_s=5, share_within="tenant"), "off, 5 s, shared within tenant"),
+    ],
+)
+def test_a_rule_of_the_cache_in_short_form(rule: CacheRule, words: str) -> None:
+    assert cache_in_words(rule) == words
+
+
 def test_a_plain_key_says_what_counts_instead() -> None:
     assert key_in_words(PLAIN, now=NOW).splitlines() == [
         "  id             aaaaaaaaaaaa",
@@ -53,6 +67,7 @@ def test_a_plain_key_says_what_counts_instead() -> None:
         "  scopes         inference, sessions",
         "  models         all",
         "  limits         the deployment's defaults",
+        "  cache          the deployment's settings",
         "  outage         the deployment's policy",
         "  created        2027-01-15 08:00:00Z",
         "  expires        never",
@@ -66,6 +81,7 @@ def test_a_full_key_says_everything_but_hashes() -> None:
         "  status         revoked",
         "  models         claude-haiku-*",
         "  limits         60 req/min",
+        "  cache          on, 600 s",
         "  outage         fail_closed",
         "  expires        2027-01-15 08:01:00Z",
         "  revoked        2027-01-15 08:00:01Z",
@@ -84,7 +100,7 @@ def test_the_text_before_a_rotation_is_told_as_long_as_it_is_good() -> None:
 
 
 def test_a_table_is_aligned() -> None:
-    plain = msgspec.structs.replace(FULL, models=(), expires_at=None)
+    plain = msgspec.structs.replace(FULL, models=(), cache=NO_CACHE_RULE, expires_at=None)
     assert keys_in_a_table([plain, PLAIN], now=NOW).splitlines() == [
         "ID            TENANT        NAME           STATUS   LIMITS      CREATED",
         "aaaaaaaaaaaa  acme          n              active   -           2027-01-15 08:00:00Z",
@@ -92,10 +108,11 @@ def test_a_table_is_aligned() -> None:
     ]
 
 
-def test_a_table_shows_models_and_expiry_where_a_key_has_them() -> None:
+def test_a_table_shows_models_cache_and_expiry_where_a_key_has_them() -> None:
     head, first, second = keys_in_a_table([PLAIN, FULL], now=NOW).splitlines()
-    assert head.split() == ["ID", "TENANT", "NAME", "STATUS", "MODELS", "LIMITS", "EXPIRES", "CREATED"]
-    assert first.split()[4:7] == ["-", "-", "-"]
+    assert head.split() == ["ID", "TENANT", "NAME", "STATUS", "MODELS", "LIMITS", "CACHE", "EXPIRES", "CREATED"]
+    assert first.split()[4:8] == ["-", "-", "-", "-"]
+    assert second[head.index("CACHE") :].startswith("on, 600 s ")
     assert (second[head.index("MODELS") :].split()[0], head.index("EXPIRES")) == (
         "claude-haiku-*",
         second.index("2027-01-15 08:01:00Z"),

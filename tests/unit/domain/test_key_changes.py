@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.auth import DEFAULT_SCOPES, ApiKey, read_key
+from app.domain.caching import MAX_CACHE_TTL_S, NO_CACHE_RULE, CacheRule
 from app.domain.closed_wire import converted
 from app.domain.key_changes import (
     MAX_TIME,
@@ -25,7 +26,7 @@ from app.domain.key_changes import (
 )
 from app.domain.limits import MAX_BUDGET_NANO, MAX_RATE, NO_LIMITS, Limits
 from app.errors import InvalidRequest
-from app.schemas.admin import KeyChanges, KeyLimits, KeyRotation, NewKey
+from app.schemas.admin import KeyCache, KeyChanges, KeyLimits, KeyRotation, NewKey
 
 NOW = 1_800_000_000.0
 ID, SECRET = "a" * 12, "b" * 32
@@ -50,6 +51,7 @@ def test_a_new_key_is_what_was_asked_for() -> None:
         limits=KeyLimits(requests_per_minute=60, budget_month=12.5),
         expires=NOW + 1,
         outage="fail_closed",
+        cache=KeyCache(mode="on", ttl=600, share_within="tenant"),
         metadata={"team": "search"},
     )
     issued = new_key(wire, key_id=ID, secret=SECRET, now=NOW)
@@ -64,6 +66,7 @@ def test_a_new_key_is_what_was_asked_for() -> None:
         models=("claude-haiku-*", "*"),
         limits=Limits(requests_per_minute=60, budget_month_nano=12_500_000_000),
         outage="fail_closed",
+        cache=CacheRule(mode="on", ttl_s=600, share_within="tenant"),
         created_at=NOW,
         expires_at=NOW + 1,
         metadata={"team": "search"},
@@ -73,6 +76,7 @@ def test_a_new_key_is_what_was_asked_for() -> None:
 def test_a_new_key_that_says_no_more_than_its_tenant_has_the_defaults() -> None:
     key = new_key(NewKey(tenant="acme"), key_id=ID, secret=SECRET, now=NOW).key
     assert (key.name, key.scopes, key.models, key.limits, key.expires_at) == (ID, DEFAULT_SCOPES, (), NO_LIMITS, None)
+    assert key.cache == NO_CACHE_RULE
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,14 @@ def test_a_new_key_that_says_no_more_than_its_tenant_has_the_defaults() -> None:
         ({"metadata": {"a": "x", "b": 5}}, "metadata.b"),
         ({"expires": "tomorrow"}, "expires"),
         ({"limits": {"concurrency": 0}}, "limits.concurrency"),
+        ({"cache": "on"}, "cache"),
+        ({"cache": {"mode": "yes"}}, "cache.mode"),
+        ({"cache": {"mode": 1}}, "cache.mode"),
+        ({"cache": {"mode": []}}, "cache.mode"),
+        ({"cache": {"ttl": 0}}, "cache.ttl"),
+        ({"cache": {"ttl": MAX_CACHE_TTL_S + 1}}, "cache.ttl"),
+        ({"cache": {"ttl": "5m"}}, "cache.ttl"),
+        ({"cache": {"share_within": "team"}}, "cache.share_within"),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
@@ -188,6 +200,42 @@ def test_rotation_keeps_the_old_hash_only_for_a_grace() -> None:
     said = read_key(graceful.text.encode())
     assert said is not None
     assert (said.id, said.secret_hash.hex()) == (KEY.id, graceful.key.secret_hash)
+
+
+# Cache
+
+
+@pytest.mark.parametrize(
+    ("wire", "rule"),
+    [
+        (KeyCache(), CacheRule(mode="opt-in", ttl_s=60, share_within="key")),
+        (KeyCache(mode="off"), CacheRule(mode="off", ttl_s=60, share_within="key")),
+        (KeyCache(ttl=MAX_CACHE_TTL_S), CacheRule(mode="opt-in", ttl_s=MAX_CACHE_TTL_S, share_within="key")),
+        (KeyCache(mode=None, share_within="tenant"), CacheRule(ttl_s=60, share_within="tenant")),
+        (KeyCache(ttl=None, share_within=None), CacheRule(mode="opt-in")),
+        (None, NO_CACHE_RULE),
+    ],
+)
+def test_of_the_cache_what_is_absent_stays_and_null_takes_back(wire: KeyCache | None, rule: CacheRule) -> None:
+    full = with_fields(KEY, KeyChanges(cache=KeyCache(mode="opt-in", ttl=60, share_within="key")), now=NOW)
+    assert changed_key(full, KeyChanges(cache=wire), now=NOW).cache == rule
+
+
+@pytest.mark.parametrize(("mode", "word"), [(True, "on"), (False, "off"), ("opt-in", "opt-in")])
+def test_a_mode_that_yaml_has_read_as_true_or_false_is_on_or_off(mode: object, word: str) -> None:
+    assert changed_key(KEY, KeyChanges(cache=KeyCache(mode=mode)), now=NOW).cache.mode == word
+
+
+@pytest.mark.parametrize(
+    ("cache", "expected"),
+    [
+        ({"mode": "yes"}, "one of off, opt-in, on, or null."),
+        ({"ttl": 1801}, "a whole number from 1 to 1800."),
+        ({"share_within": "team"}, "one of key, tenant, or null."),
+    ],
+)
+def test_the_error_of_a_rule_of_the_cache_says_what_is_accepted(cache: dict[str, Any], expected: str) -> None:
+    assert refused(cache=cache)[1].endswith(f": expected {expected}")
 
 
 # Limits

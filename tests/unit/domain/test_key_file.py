@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from app.domain.auth import ApiKey, key_text, tenant_tag
+from app.domain.caching import CacheRule
 from app.domain.key_file import KeyFile, KeyFileError, Kind, parse_key_file
 from app.domain.limits import Limits
 
@@ -23,6 +24,7 @@ keys:
     limits: {{requests_per_minute: 60, budget_day: 5.0}}
     expires: 2030-01-31T12:00:00Z
     outage: fail_closed
+    cache: {{mode: on, ttl: 600, share_within: tenant}}
     metadata: {{team: search}}
   - key_sha256: {"AB" * 32}
     id: second
@@ -41,6 +43,7 @@ models = ["claude-haiku-*"]
 limits = {{requests_per_minute = 60, budget_day = 5.0}}
 expires = 2030-01-31T12:00:00Z
 outage = "fail_closed"
+cache = {{mode = "on", ttl = 600, share_within = "tenant"}}
 metadata = {{team = "search"}}
 
 [[keys]]
@@ -63,6 +66,7 @@ PARSED = KeyFile(
             models=("claude-haiku-*",),
             limits=Limits(requests_per_minute=60, budget_day_nano=5_000_000_000),
             outage="fail_closed",
+            cache=CacheRule(mode="on", ttl_s=600, share_within="tenant"),
             expires_at=1_896_091_200.0,
             metadata={"team": "search"},
         ),
@@ -108,6 +112,10 @@ def said(text: str, kind: Kind = "yaml") -> str:
         ("limits: {rpm: 1}", "'keys[1].limits.rpm'"),
         ("limits: {budget_day: .nan}", "'keys[1].limits.budget_day'"),
         ("limits: [1]", "'keys[1].limits'"),
+        ("cache: {mode: maybe}", "'keys[1].cache.mode'"),
+        ("cache: {ttl: 0}", "'keys[1].cache.ttl'"),
+        ("cache: {ttl_s: 5}", "'keys[1].cache.ttl_s'"),
+        ("cache: {share_within: team}", "'keys[1].cache.share_within'"),
         ("name: ''", "'keys[1].name'"),
         ("name: 5", "'keys[1].name'"),
         ("scopes: [root]", "'keys[1].scopes'"),

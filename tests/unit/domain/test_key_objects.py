@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from app.domain.auth import ApiKey
+from app.domain.caching import CacheRule
 from app.domain.key_changes import KeyChange
 from app.domain.key_objects import change_object, changes_between, key_object, status_of
 from app.domain.limits import Limits
@@ -32,6 +33,7 @@ def test_an_object_shows_everything_but_hashes() -> None:
         models=("claude-*",),
         limits=Limits(requests_per_minute=60, budget_day_nano=100_000_000, budget_total_nano=5_000_000_000),
         outage="fail_open",
+        cache=CacheRule(mode="on", ttl_s=600),
         previous_hash="22" * 32,
         previous_until=NOW + 0.5,
         revoked_at=NOW + 1,
@@ -55,6 +57,7 @@ def test_an_object_shows_everything_but_hashes() -> None:
             "budget_total": 5.0,
         },
         "outage": "fail_open",
+        "cache": {"mode": "on", "ttl": 600, "share_within": None},
         "created_at": "2027-01-15T08:00:00Z",
         "expires_at": "2027-01-15T08:01:00Z",
         "revoked_at": "2027-01-15T08:00:01Z",
@@ -72,7 +75,7 @@ def test_the_text_before_a_rotation_is_shown_as_long_as_the_key_is_not_revoked()
 
 
 def test_a_new_key_has_changed_in_everything_that_is_set() -> None:
-    key = msgspec.structs.replace(KEY, limits=Limits(concurrency=2))
+    key = msgspec.structs.replace(KEY, limits=Limits(concurrency=2), cache=CacheRule(share_within="tenant"))
     changes = changes_between(None, key)
     assert {name: change["to"] for name, change in changes.items()} == {
         "name": "n",
@@ -81,6 +84,7 @@ def test_a_new_key_has_changed_in_everything_that_is_set() -> None:
         "expires_at": "2027-01-15T08:01:00Z",
         "metadata": {},
         "limits.concurrency": 2,
+        "cache.share_within": "tenant",
     }
     assert all(change["from"] is None for change in changes.values())
 
@@ -94,6 +98,15 @@ def test_a_change_names_what_it_was_and_what_it_became() -> None:
         "limits.budget_day": {"from": None, "to": 1.0},
     }
     assert changes_between(KEY, KEY) == {}
+
+
+def test_a_change_of_the_cache_names_what_of_it_has_changed() -> None:
+    before = msgspec.structs.replace(KEY, cache=CacheRule(mode="on", ttl_s=60))
+    after = msgspec.structs.replace(KEY, cache=CacheRule(mode="off", ttl_s=60, share_within="tenant"))
+    assert changes_between(before, after) == {
+        "cache.mode": {"from": "on", "to": "off"},
+        "cache.share_within": {"from": None, "to": "tenant"},
+    }
 
 
 def test_an_entry_of_the_audit_is_shown_with_its_time() -> None:
