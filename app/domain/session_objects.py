@@ -1,4 +1,4 @@
-"""Sessions as they are shown: the objects of the routes and of the command line; pure. The wire: ``schemas/sessions.py``."""
+"""Sessions as they are shown, by the routes and the command line; pure. The wire is ``schemas/sessions.py``."""
 
 from __future__ import annotations
 

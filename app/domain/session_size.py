@@ -1,7 +1,7 @@
 """How long a prompt the history of a session makes, before it is asked for; pure.
 
 The limits are decided where the history is not at hand, so its size is kept beside them, at the session's *seat*. A
-message is no shorter as OpenAI writes it than as Anthropic does, so the rules of ``prompt_size`` hold of what is stored.
+message is no shorter as OpenAI writes it than as Anthropic does, so the rules of ``prompt_size`` hold of what is kept.
 """
 
 from __future__ import annotations

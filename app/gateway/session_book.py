@@ -1,8 +1,8 @@
-"""Sessions between the doors and the store: whose they are, how a turn gets hold of one, and what the routes do to them.
+"""Sessions between the doors and the store: whose they are, how a turn gets hold of one, what the routes do to them.
 
-Everything that changes a session holds it meanwhile, by a lease: ``hold_session`` waits for whoever holds it, woken when
-it becomes free. A session that was changed is *seated* with its tenant: among its live sessions, the longest idle of
-which has to go when there are too many, and with the tokens that it adds to a prompt.
+Everything that changes a session holds it meanwhile, by a lease: ``hold_session`` waits for whoever holds it, and is
+woken when it becomes free. A session that was changed is *seated* with its tenant: among its live sessions, the longest
+idle of which has to go when there are too many, and with the tokens that it adds to a prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 
 from app.domain.auth import Caller
 from app.domain.session_size import session_size
-from app.domain.sessions import SessionHead, SessionHistory, SessionName, StoredTurn, turns_to_drop
+from app.domain.sessions import SessionHead, SessionHistory, SessionName, StoredTurn, first_role, turns_to_drop
 from app.errors import Conflict, NotFound, StateError
 from app.gateway.services import Services
 from app.schemas.openai_chat import AssistantMessage, FunctionMessage, Message, ToolMessage, UserMessage
@@ -219,8 +219,9 @@ async def _added(services: Services, held: _Held, tenant: str, messages: Sequenc
     turns = _in_turns(new.messages, services.now())
     drop_turns = turns_to_drop(
         held.history,
-        new_messages=sum(turn.message_count for turn in turns),
-        new_bytes=sum(turn.size_bytes for turn in turns),
+        new_messages=new.total,
+        new_bytes=len(new.stored) + len(new.instructions or b""),
+        new_role=first_role(new.stored),
         rules=services.session_rules,
     )
     return await _committed(services, held, tenant, turns, new.instructions, drop_turns=drop_turns)
