@@ -89,11 +89,17 @@ _KEY_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
     (
         ("--cache-ttl",),
-        {"metavar": "SECONDS", "help": "its answers stay in the cache this long, up to 1800; none: the deployment's"},
+        {
+            "metavar": "SECONDS",
+            "help": "so long its answers stay in the cache, up to 1800; none: the deployment's time",
+        },
     ),
     (
         ("--share-within",),
-        {"metavar": "WHO", "help": "key or tenant shares its sessions and cached answers; none: the deployment's"},
+        {
+            "metavar": "WHO",
+            "help": "who shares its sessions and cached answers: key or tenant; none: as the deployment",
+        },
     ),
     (
         ("--metadata",),

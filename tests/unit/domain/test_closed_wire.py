@@ -25,7 +25,8 @@ def test_a_body_that_is_no_json_says_so(body: bytes) -> None:
             b'{"tenant":"a","colour":1}',
             "colour",
             "unknown_parameter",
-            "There is no field 'colour'. Fields: name, scopes, models, limits, expires, outage, cache, metadata, tenant.",
+            "There is no field 'colour'. "
+            "Fields: name, scopes, models, limits, expires, outage, cache, metadata, tenant.",
         ),
         (
             b'{"tenant":"a","limits":{"rpm":1}}',
