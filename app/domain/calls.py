@@ -102,7 +102,8 @@ class MessagesCall(Struct, frozen=True, kw_only=True):
         n: how many answers the client wants, each a call of its own.
         plan: how to answer.
         report: what was ignored or adjusted.
-        affinity: calls with the same text should use the same upstream credential (``prompt_cache_key``).
+        affinity: calls with the same text should use the same upstream credential: they may share a cached prompt, and
+            some thinking is bound to its account. It may be the client's own words; never for a log.
         metadata: the client's ``metadata``, for the gateway's log only.
         size: of the prompt, before Anthropic has counted it.
         max_tokens: bound on each answer, as in ``body``.
@@ -113,6 +114,10 @@ class MessagesCall(Struct, frozen=True, kw_only=True):
         inference_geo: where the client wants inference to run, in Anthropic's words; empty leaves it to the account.
         fast: fast mode was asked for.
         unbounded: why no upper bound of its cost is known, in words for the client; empty where there is one.
+        keeps_answers: answers with tool calls are worth keeping: the call has tools, and Claude may think.
+        restored: earlier answers with tool calls that are sent as Claude gave them, from what was kept.
+        lost: earlier answers with tool calls of which nothing was kept, and without thinking of the client's own,
+            though this call thinks.
     """
 
     model: str
@@ -135,3 +140,6 @@ class MessagesCall(Struct, frozen=True, kw_only=True):
     inference_geo: str = ""
     fast: bool = False
     unbounded: str = ""
+    keeps_answers: bool = False
+    restored: int = 0
+    lost: int = 0

@@ -98,8 +98,10 @@ class ToolResultBlock(Struct, tag_field="type", tag="tool_result", gc=False):
     cache_control: CacheControl | UnsetType = UNSET
 
 
+#: A block of an answer as Anthropic sent it, field by field: it goes back unchanged, but for a cache marker.
+ReceivedBlock = dict[str, Any]
 MarkableBlock = TextBlock | ImageBlock | DocumentBlock | ToolUseBlock | ToolResultBlock
-Block = MarkableBlock | ThinkingBlock | RedactedThinkingBlock
+Block = MarkableBlock | ThinkingBlock | RedactedThinkingBlock | ReceivedBlock
 
 
 class Message(Struct, gc=False):

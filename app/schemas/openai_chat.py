@@ -3,6 +3,7 @@
 Types only. Tagged unions take messages, parts and tools apart; ``null`` counts as absent, as OpenAI clients send it.
 Anything only forwarded stays ``msgspec.Raw``. Unknown fields are forbidden here, so that the decoder notices them and
 can report each by its path (``app/translate/chat_decoding.py``). What each field becomes: ``spec/chat-completions.md``.
+Messages are also kept as JSON in sessions: encoded they leave out what is at its default, and decode to the same again.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ class CacheControl(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ttl: Literal["5m", "1h"] | None = None
 
 
-class PromptCacheBreakpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class PromptCacheBreakpoint(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False
+):
     """OpenAI's cache marker on a part."""
 
     mode: Literal["explicit"] = "explicit"
     ttl: Literal["30m", "12h"] | None = None
 
 
-class _Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", gc=False):
+class _Part(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", gc=False
+):
     prompt_cache_breakpoint: PromptCacheBreakpoint | None = None
     cache_control: CacheControl | None = None
 
@@ -45,7 +50,7 @@ class RefusalPart(_Part, frozen=True, tag="refusal", gc=False):
     refusal: str
 
 
-class ImageURL(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class ImageURL(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """Where an image is: a ``data:`` URL or an address."""
 
     url: str
@@ -71,7 +76,7 @@ class AudioPart(_Part, frozen=True, tag="input_audio", gc=False):
     input_audio: InputAudio
 
 
-class FileData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class FileData(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A file by content (a ``data:`` URL or bare base64) or by id."""
 
     file_data: str | None = None
@@ -90,7 +95,9 @@ AssistantPart = TextPart | RefusalPart
 ToolPart = TextPart | ImagePart
 
 
-class _Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="role", gc=False):
+class _Message(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="role", gc=False
+):
     name: str | None = None
     cache_control: CacheControl | None = None
 
@@ -113,7 +120,7 @@ class UserMessage(_Message, frozen=True, tag="user", gc=False):
     content: str | list[UserPart]
 
 
-class FunctionCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class FunctionCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """A function and its arguments as JSON text, which need not be valid; openai's SDK adds them in parsed form."""
 
     name: str
@@ -128,7 +135,9 @@ class CustomCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     input: str
 
 
-class _ToolCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", gc=False):
+class _ToolCall(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="type", gc=False
+):
     id: str
     index: int | None = None
 
@@ -146,7 +155,14 @@ class CustomToolCall(_ToolCall, frozen=True, tag="custom", gc=False):
 
 
 class ThinkingBlock(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="thinking", gc=False
+    Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="type",
+    tag="thinking",
+    gc=False,
 ):
     """Claude's thinking, handed back; without its signature it cannot be replayed. ``index`` is of our streams."""
 
@@ -156,7 +172,14 @@ class ThinkingBlock(
 
 
 class RedactedThinkingBlock(
-    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="redacted_thinking", gc=False
+    Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="type",
+    tag="redacted_thinking",
+    gc=False,
 ):
     """Encrypted thinking, handed back."""
 
@@ -164,7 +187,7 @@ class RedactedThinkingBlock(
     index: int | None = None
 
 
-class ReasoningDetail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class ReasoningDetail(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """OpenRouter's form of thinking blocks."""
 
     type: str
@@ -395,7 +418,7 @@ class PromptCacheOptions(Struct, frozen=True, kw_only=True, forbid_unknown_field
     ttl: Literal["30m", "12h", "24h"] | None = None
 
 
-class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The whole request: OpenAI's fields, then the extensions of ``spec/chat-completions.md`` section 8."""
 
     model: str

@@ -30,13 +30,18 @@ class CompletionTokensDetails(Struct, frozen=True, kw_only=True):
 
 
 class ChatUsage(Struct, frozen=True, kw_only=True):
-    """Tokens in OpenAI's classes: ``prompt_tokens`` includes what came from the prompt cache or went into it."""
+    """Tokens in OpenAI's classes: ``prompt_tokens`` includes what came from the prompt cache or went into it.
+
+    ``response_cache`` (extension): the answer was made for an earlier request (``hit``), or for one at the same time
+    (``joined``), which these are the tokens of.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails
+    response_cache: str | UnsetType = UNSET
 
 
 class UrlCitation(Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from app.schemas.anthropic_reply import (
 )
 from app.schemas.openai_chat_reply import ChunkDelta
 from app.schemas.sse import DONE, PING
+from app.translate.answer_content import content_to_keep
 from app.translate.chat_blocks import Block, ContentText, HiddenBlock, KeptBlock, Progress, Reasoning
 from app.translate.chat_calls import StructuredCall, StructuredText, tool_call
 from app.translate.chat_chunks import ChunkWriter, TextFrame
@@ -67,6 +68,7 @@ class ChatStream:
         index: of the choice.
         id: of the completion, where several choices share one; by default it comes from the message.
         continue_pauses: an answer that ends with ``pause_turn`` waits for ``resume`` or ``give_up_pause``.
+        keep_content: ``content`` will be asked for.
 
     Attributes:
         started: a data frame was returned, so an error can only be told in band. Comments do not count.
@@ -85,16 +87,20 @@ class ChatStream:
         index: int = 0,
         id: str | None = None,  # noqa: A002 - the name on the wire
         continue_pauses: bool = False,
+        keep_content: bool = False,
     ) -> None:
         self._plan = plan
         self._created = created
         self._index = index
         self._continue_pauses = continue_pauses
+        self._keeps_blocks = continue_pauses or keep_content
         self._events = UpstreamEvents()
         self._blocks = _OpenBlocks()
         self._progress = Progress()
         self._content = ContentAccumulator()
+        self._earlier_content: list[Raw] = []
         self._structured: StructuredCall | None = None
+        self._structured_id = ""
         self._ending = Ending()
         self._usage_before = Usage()
         self._meter = OutputMeter()
@@ -142,6 +148,21 @@ class ChatStream:
         """What only the answer could tell; complete once ``stopped``."""
         return reply_report(self._plan, calls=[self._progress.tool_calls])
 
+    @property
+    def content(self) -> list[Raw]:
+        """The blocks of the answer so far, those of paused messages included, see ``content_to_keep``.
+
+        Only with ``keep_content`` or ``continue_pauses``.
+
+        Raises:
+            BadUpstreamReply: parts of a block do not fit together.
+        """
+        try:
+            blocks = [*self._earlier_content, *self._content.blocks()]
+            return content_to_keep(blocks, self._plan, call_id=self._structured_id)
+        except (ValueError, RecursionError) as exc:
+            raise BadUpstreamReply("The upstream sent an event that is not part of its protocol.") from exc
+
     def feed(self, data: bytes) -> bytes:
         """The frames that ``data`` completes, in order; empty when there are none."""
         if self._held:
@@ -166,15 +187,16 @@ class ChatStream:
         self._events.end()
         return self._take_held()
 
-    def closing(self, usage: Usage | None = None) -> bytes:
+    def closing(self, usage: Usage | None = None, *, mark: str = "") -> bytes:
         """The last frames of the client's stream: the usage chunk, if it was asked for, and ``[DONE]``.
 
         Args:
             usage: of all choices; by default that of this one.
+            mark: where an answer comes from that was made for another request, see ``ChatUsage``.
         """
         if not self._plan.include_usage:
             return DONE
-        return self._writer.usage(chat_usage(self.usage if usage is None else usage)) + DONE
+        return self._writer.usage(chat_usage(self.usage if usage is None else usage, mark=mark)) + DONE
 
     def continuation(self) -> bytes:
         """The content of the paused message, for the next request: a JSON array of its blocks as they were received."""
@@ -186,6 +208,7 @@ class ChatStream:
         self._earlier_meters = self.meters
         self._meter = OutputMeter()
         self._events = UpstreamEvents()
+        self._earlier_content += self._content.blocks()
         self._content = ContentAccumulator()
         self._ending = Ending()
         self.paused = False
@@ -234,13 +257,14 @@ class ChatStream:
         )
         self._text_frame = writer.text_frame(b'{"content":', b"}")
         if self._plan.structured_tool:
-            call = ToolUseBlock(structured_call_id(message.id), self._plan.structured_tool)
+            self._structured_id = structured_call_id(message.id)
+            call = ToolUseBlock(self._structured_id, self._plan.structured_tool)
             self._structured = StructuredCall(call, writer, self._plan, self._progress)
         return writer.first(service_tier=service_tier(self._meter.usage))
 
     def _open_block(self, event: ContentBlockStart) -> bytes:
         block = self._block(event.content_block)
-        if self._continue_pauses:
+        if self._keeps_blocks:
             block = KeptBlock(block, self._content.start(event))
         self._blocks[event.index] = block
         return block.open()

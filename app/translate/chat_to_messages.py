@@ -7,7 +7,8 @@ every turn, so that Anthropic's prompt cache and the binding of thinking hold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -17,17 +18,20 @@ from app.domain.calls import MessagesCall, ReplyPlan
 from app.domain.models import ModelFacts, ModelTable, Resolution
 from app.domain.pricing import why_unbounded
 from app.domain.prompt_size import CacheLifetime, Media, prompt_size
+from app.domain.sessions import SessionHistory
+from app.errors import InvalidRequest
 from app.schemas import anthropic
 from app.schemas import openai_chat as openai
 from app.translate import json_schema, parameters
 from app.translate.chat_decoding import DecodedChat, decode_chat_request
 from app.translate.content import ContentTranslator
 from app.translate.continuation import continue_after_pause
+from app.translate.earlier import Earlier, Entry, earlier_entries
 from app.translate.notes import Notes
 from app.translate.prompt_caching import CacheMarkers, in_prompt_order
 from app.translate.raw import given_bytes
 from app.translate.settings import TranslationSettings
-from app.translate.thinking import ThinkingPlan, least_tokens, plan_thinking
+from app.translate.thinking import ThinkingPlan, least_tokens, may_think, plan_thinking
 from app.translate.tools import ToolPlan, add_stubs, plan_tools
 from app.translate.turns import Conversation, TurnTranslator
 
@@ -48,6 +52,9 @@ ANTHROPIC_VERSION_WITH_SAMPLING: Final = "2023-06-01"
 #: Above this, Anthropic wants an answer streamed: it may take longer than ten minutes (``spec/models.md``).
 MAX_PLAIN_TOKENS: Final = 21_333
 
+#: As much of a conversation's beginning tells it from others well enough.
+BEGINNING_CHARS: Final = 256
+
 _JSON_ONLY: Final = "Reply with one valid JSON object and nothing else."
 _INSTRUCTIONS: Final = (openai.SystemMessage, openai.DeveloperMessage)
 _ENCODER: Final = msgspec.json.Encoder()
@@ -59,6 +66,8 @@ def to_messages(
     models: ModelTable,
     settings: TranslationSettings,
     *,
+    history: SessionHistory | None = None,
+    kept: Mapping[str, bytes] | None = None,
     thinking_tokens: int | None = None,
     strict: bool | None = None,
 ) -> MessagesCall:
@@ -68,6 +77,8 @@ def to_messages(
         chat: what ``decode_chat_request`` gave; left unchanged.
         models: the known models.
         settings: the operator's choices.
+        history: of the session that the request goes on with. It has Claude's answers, so ``kept`` counts only without.
+        kept: contents of earlier answers, see ``kept_thinking``; None where none are kept.
         thinking_tokens: the header ``X-Claude-Max-Thinking-Tokens``: the budget of models that take one; others get the
             nearest effort, reported as adjusted; 0 turns thinking off.
         strict: refuse what would be ignored or adjusted; None leaves it to the settings.
@@ -75,9 +86,10 @@ def to_messages(
     Raises:
         InvalidRequest: the request cannot be served, or not to the letter and ``strict`` is on; ``param`` is the path.
         NotFound: no such model.
+        StateError: the history cannot be read.
     """
     notes = Notes()
-    call = translate(chat, models, settings, notes, thinking_tokens=thinking_tokens)
+    call = translate(chat, models, settings, notes, history=history, kept=kept, thinking_tokens=thinking_tokens)
     if settings.strict if strict is None else strict:
         notes.refuse_any()
     return call
@@ -88,6 +100,8 @@ def downgrade_forced_tool(
     models: ModelTable,
     settings: TranslationSettings,
     *,
+    history: SessionHistory | None = None,
+    kept: Mapping[str, bytes] | None = None,
     thinking_tokens: int | None = None,
     strict: bool | None = None,
 ) -> MessagesCall:
@@ -97,7 +111,16 @@ def downgrade_forced_tool(
     request to send instead. Arguments and errors as ``to_messages``.
     """
     notes = Notes()
-    call = translate(chat, models, settings, notes, thinking_tokens=thinking_tokens, forced_tool_refused=True)
+    call = translate(
+        chat,
+        models,
+        settings,
+        notes,
+        history=history,
+        kept=kept,
+        thinking_tokens=thinking_tokens,
+        forced_tool_refused=True,
+    )
     if settings.strict if strict is None else strict:
         notes.refuse_any()
     return call
@@ -109,6 +132,8 @@ def translate(
     settings: TranslationSettings,
     notes: Notes,
     *,
+    history: SessionHistory | None = None,
+    kept: Mapping[str, bytes] | None = None,
     thinking_tokens: int | None = None,
     forced_tool_refused: bool = False,
 ) -> MessagesCall:
@@ -117,21 +142,23 @@ def translate(
     Raises:
         InvalidRequest: the request cannot be served; ``param`` is the path.
         NotFound: no such model.
+        StateError: the history cannot be read.
     """
     request = chat.request
     resolution = _resolve(request.model, models, settings, notes, forced_tool_refused=forced_tool_refused)
     facts = resolution.facts
     max_tokens = parameters.max_tokens(request, facts, settings, notes)
-    of_history = Notes()  # reported after the parameters
-    history = _history(request, facts, settings, of_history)
+    of_prompt = Notes()  # reported after the parameters
+    earlier = None if history is None else earlier_entries(history, request.messages)
+    prompt = _prompt(request, facts, settings, of_prompt, earlier, kept if history is None else None)
     thinking = plan_thinking(
         request,
         resolution,
-        history.conversation,
+        prompt.conversation,
         notes,
         max_tokens=max_tokens,
         thinking_tokens=thinking_tokens,
-        forces_tool=history.tools.forces_call,
+        forces_tool=prompt.tools.forces_call,
         show_by_default=settings.include_reasoning,
     )
     sampling = parameters.sampling(request, facts, notes, thinks=thinking.thinks)
@@ -140,7 +167,7 @@ def translate(
     betas = parameters.betas(request, settings, notes)
     user_id = parameters.pseudonym(request, settings.user_salt, notes)
     stop = parameters.stop_sequences(request.stop, notes)
-    notes.extend(of_history)
+    notes.extend(of_prompt)
     is_stream = bool(request.stream)
     upstream_stream = is_stream or max_tokens > MAX_PLAIN_TOKENS
     body = _ENCODER.encode(
@@ -148,13 +175,13 @@ def translate(
             model=resolution.id,
             max_tokens=max_tokens,
             stream=upstream_stream or UNSET,
-            cache_control=history.automatic_marker,
-            system=history.conversation.system or UNSET,
-            messages=history.conversation.messages,
-            tools=history.tools.tools or UNSET,
-            tool_choice=history.tools.choice,
+            cache_control=prompt.automatic_marker,
+            system=prompt.conversation.system or UNSET,
+            messages=prompt.conversation.messages,
+            tools=prompt.tools.tools or UNSET,
+            tool_choice=prompt.tools.choice,
             thinking=thinking.thinking,
-            output_config=_output_config(request, thinking, history.answer_format, notes),
+            output_config=_output_config(request, thinking, prompt.answer_format, notes),
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
@@ -168,6 +195,7 @@ def translate(
     if request.anthropic:
         body = _extended(body, request.anthropic, settings, notes)
     is_fast = tier.speed == "fast"
+    thinks = may_think(thinking, facts)
     for path in chat.unknown:
         notes.ignore(path, "nobody knows this field")
     return MessagesCall(
@@ -178,17 +206,17 @@ def translate(
         betas=tuple(dict.fromkeys((*thinking.betas, *tier.betas, *betas))),
         stream=is_stream,
         upstream_stream=upstream_stream,
-        n=parameters.answer_count(request.n),
-        plan=_reply_plan(request, history, thinking),
+        n=_answer_count(request, history),
+        plan=_reply_plan(request, prompt, thinking),
         report=notes.report(),
-        affinity=request.prompt_cache_key or request.session_id or "",
+        affinity=request.prompt_cache_key or request.session_id or _beginning(request.messages, earlier),
         metadata=request.metadata or {},
         size=prompt_size(
             len(body),
-            messages=len(history.conversation.messages),
-            media=history.media,
+            messages=len(prompt.conversation.messages),
+            media=prompt.media,
             context_tokens=facts.context_tokens,
-            cache_lifetime=history.cache_lifetime,
+            cache_lifetime=prompt.cache_lifetime,
         ),
         max_tokens=max_tokens,
         max_tokens_given=parameters.has_max_tokens(request),
@@ -199,15 +227,18 @@ def translate(
         unbounded=why_unbounded(
             resolution.id,
             facts.price,
-            server_tools=history.tools.has_web_search,
+            server_tools=prompt.tools.has_web_search,
             extension=bool(request.anthropic) and settings.anthropic_extension,
             fast=is_fast,
             betas=betas,
         ),
+        keeps_answers=thinks and bool(request.tools),
+        restored=prompt.conversation.restored,
+        lost=prompt.conversation.lost if thinks else 0,
     )
 
 
-class _History(Struct):
+class _Prompt(Struct):
     """Everything of the request that is prompt: it must come out the same on every turn."""
 
     conversation: Conversation
@@ -230,21 +261,50 @@ def _resolve(
     return resolution
 
 
-def _history(request: openai.ChatRequest, facts: ModelFacts, settings: TranslationSettings, notes: Notes) -> _History:
+def _prompt(
+    request: openai.ChatRequest,
+    facts: ModelFacts,
+    settings: TranslationSettings,
+    notes: Notes,
+    earlier: Earlier | None,
+    kept: Mapping[str, bytes] | None,
+) -> _Prompt:
     markers = CacheMarkers(request, notes)
     tools = plan_tools(request, facts, settings, markers, notes)
     answer_format, instruction = _response_format(request, facts, tools, notes)
     content = ContentTranslator(facts, settings, markers, notes)
-    conversation = TurnTranslator(facts, settings, content, markers, notes).translate(
-        request.messages, tools.instructions, prefill=facts.prefill and answer_format is UNSET
+    conversation = TurnTranslator(facts, settings, content, markers, notes, kept).translate(
+        request.messages,
+        tools.instructions,
+        prefill=facts.prefill and answer_format is UNSET,
+        earlier=earlier,
     )
     if instruction:
         conversation.system.append(anthropic.TextBlock(instruction))
     add_stubs(tools, conversation.tool_names)
-    is_conversation = bool(request.session_id) or _has_several_turns(request.messages)
+    is_conversation = earlier is not None or bool(request.session_id) or _has_several_turns(request.messages)
     automatic = markers.automatic(settings.auto_cache, is_conversation=is_conversation, tools=bool(tools.tools))
     markers.settle(in_prompt_order(tools.tools, conversation.system, conversation.messages), automatic)
-    return _History(conversation, tools, answer_format, automatic, markers.longest_lifetime(automatic), content.media)
+    return _Prompt(conversation, tools, answer_format, automatic, markers.longest_lifetime(automatic), content.media)
+
+
+def _answer_count(request: openai.ChatRequest, history: SessionHistory | None) -> int:
+    count = parameters.answer_count(request.n)
+    if count > 1 and (history is not None or request.session_id):
+        raise InvalidRequest("A session goes on with one answer: leave out 'n'.", param="n", code="unsupported_value")
+    return count
+
+
+def _beginning(messages: Sequence[openai.Message], earlier: Earlier | None) -> str:
+    """What the user said first, cut short: it stays the same for the whole conversation."""
+    entries: Iterable[Entry] = messages if earlier is None else chain(earlier.entries, messages)
+    for message in entries:
+        if isinstance(message, openai.UserMessage):
+            content = message.content
+            if isinstance(content, str):
+                return content[:BEGINNING_CHARS]
+            return next((part.text for part in content if isinstance(part, openai.TextPart)), "")[:BEGINNING_CHARS]
+    return ""
 
 
 def _has_several_turns(messages: Sequence[openai.Message]) -> bool:
@@ -308,9 +368,9 @@ def _extended(body: bytes, extension: dict[str, Raw], settings: TranslationSetti
     return _ENCODER.encode(fields)
 
 
-def _reply_plan(request: openai.ChatRequest, history: _History, thinking: ThinkingPlan) -> ReplyPlan:
-    tools = history.tools
-    speaks_details = request.include_reasoning == "details" or history.conversation.has_reasoning_details
+def _reply_plan(request: openai.ChatRequest, prompt: _Prompt, thinking: ThinkingPlan) -> ReplyPlan:
+    tools = prompt.tools
+    speaks_details = request.include_reasoning == "details" or prompt.conversation.has_reasoning_details
     return ReplyPlan(
         include_reasoning=thinking.is_shown,
         reasoning_details=thinking.is_shown and speaks_details,

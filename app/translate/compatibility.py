@@ -190,6 +190,7 @@ _MEANING: Final = {
     "betas": "the header anthropic-beta",
     "output_config": "output_config",
     "inference_geo": "inference_geo",
+    "session_id": "the conversation that is kept under this name",
     "prewarm": "max_tokens 0, which only fills the prompt cache",
     "anthropic": "the body sent to Anthropic, merged over it",
 }

@@ -80,7 +80,7 @@ class BlockAccumulator:
             start_citations = _CITATIONS.decode(fields.get("citations", b"null")) or []
             fields["citations"] = Raw(_encode(start_citations + self._citations))
         if input_text := "".join(self._input):
-            fields["input"] = _input_json(input_text)
+            fields["input"] = input_json(input_text)
         return fields
 
     def block(self) -> Raw:
@@ -88,7 +88,8 @@ class BlockAccumulator:
         return Raw(_encode(self.fields()))
 
 
-def _input_json(text: str) -> Raw:
+def input_json(text: str) -> Raw:
+    """The ``input`` of a tool call from its JSON text; what is no object is wrapped, see ``RAW_ARGUMENTS``."""
     try:
         _FIELDS.decode(text)
     except (ValueError, RecursionError):

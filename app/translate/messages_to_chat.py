@@ -31,6 +31,7 @@ from app.schemas.openai_chat_reply import (
     ToolCall,
 )
 from app.translate.annotations import split_citations
+from app.translate.answer_content import content_to_keep
 from app.translate.content_accumulator import sendable
 from app.translate.reasoning import reasoning_detail
 from app.translate.reply_report import reply_report
@@ -39,6 +40,8 @@ from app.translate.tool_calls import arguments_text, completion_id, custom_input
 from app.translate.usage import chat_usage, service_tier, usage_of
 
 _MESSAGE = msgspec.json.Decoder(Message)
+_PLAIN = ReplyPlan()
+_SHOWN = ReplyPlan(include_reasoning=True)
 _encode = msgspec.json.encode
 
 
@@ -60,13 +63,14 @@ class ChatReply(Struct, frozen=True, kw_only=True):
     report: Report
 
 
-def to_chat(answers: Sequence[Sequence[bytes]], plan: ReplyPlan, *, created: int) -> ChatReply:
+def to_chat(answers: Sequence[Sequence[bytes]], plan: ReplyPlan, *, created: int, mark: str = "") -> ChatReply:
     """One completion from the answers to ``n`` calls.
 
     Args:
         answers: for each choice the message as JSON, or the chain of messages that ``pause_turn`` made of it.
         plan: how the client wants the answer.
         created: Unix seconds.
+        mark: where an answer comes from that was made for another request, see ``ChatUsage``.
 
     Raises:
         BadUpstreamReply: a message is not one.
@@ -85,7 +89,7 @@ def to_chat(answers: Sequence[Sequence[bytes]], plan: ReplyPlan, *, created: int
         created=created,
         model=first.model,
         choices=built,
-        usage=chat_usage(usage),
+        usage=chat_usage(usage, mark=mark),
         service_tier=service_tier(usage) or UNSET,
     )
     return ChatReply(
@@ -113,6 +117,40 @@ def paused_content(body: bytes) -> bytes | None:
         return _encode(sendable(message.content))
     except (ValueError, RecursionError) as exc:
         raise BadUpstreamReply("The upstream answered something that is not a message.") from exc
+
+
+def answer_content(chain: Sequence[bytes], plan: ReplyPlan = _PLAIN) -> list[Raw]:
+    """The content of an answer, for keeping.
+
+    Args:
+        chain: the message as JSON, or the chain of messages that ``pause_turn`` made of it.
+        plan: how the client was answered.
+
+    Returns:
+        Its blocks as they can stand in a later request, see ``content_to_keep``.
+
+    Raises:
+        BadUpstreamReply: a message is not one.
+    """
+    try:
+        messages = [_message(body) for body in chain]
+        blocks = [block for message in messages for block in message.content]
+        return content_to_keep(blocks, plan, call_id=structured_call_id(messages[0].id))
+    except (ValueError, RecursionError) as exc:
+        raise BadUpstreamReply("The upstream answered something that is not a message.") from exc
+
+
+def assistant_message(content: Sequence[Raw]) -> AssistantMessage:
+    """An answer that was kept, as a reply shows it, with its thinking.
+
+    Args:
+        content: Anthropic's blocks.
+
+    Raises:
+        ValueError: a block is not one.
+    """
+    message = Message(id="", model="", content=list(content))
+    return _Answer([message], _SHOWN).choice(0).message
 
 
 def message_usage(body: bytes) -> Usage | None:

@@ -23,18 +23,25 @@ class Note(Struct, frozen=True):
 
 
 class Notes:
-    """Collects notes during one translation, in order."""
+    """Collects notes during one translation, in order.
+
+    Attributes:
+        muted: what is noted now was reported with an earlier request, and is not again.
+    """
 
     def __init__(self) -> None:
         self.notes: list[Note] = []
+        self.muted = False
 
     def ignore(self, path: str, reason: str) -> None:
         """A parameter had no effect."""
-        self.notes.append(Note(path, reason))
+        if not self.muted:
+            self.notes.append(Note(path, reason))
 
     def adjust(self, path: str, became: str, reason: str) -> None:
         """A parameter was changed."""
-        self.notes.append(Note(path, reason, became))
+        if not self.muted:
+            self.notes.append(Note(path, reason, became))
 
     def extend(self, later: Notes) -> None:
         """Appends the notes of another part of the translation."""

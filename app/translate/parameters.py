@@ -211,15 +211,7 @@ def without_counterpart(request: openai.ChatRequest, notes: Notes) -> None:
         InvalidRequest: it would mislead to go on without the parameter.
     """
     r = request
-    if (
-        r.logit_bias
-        or r.presence_penalty
-        or r.frequency_penalty
-        or r.logprobs
-        or r.top_logprobs
-        or r.store
-        or r.session_id
-    ):
+    if r.logit_bias or r.presence_penalty or r.frequency_penalty or r.logprobs or r.top_logprobs or r.store:
         for name, reason in _NO_COUNTERPART:
             if getattr(request, name):
                 notes.ignore(name, reason)
@@ -242,7 +234,6 @@ _NO_COUNTERPART: Final = (
     ("logprobs", "Claude gives no log probabilities"),
     ("top_logprobs", "Claude gives no log probabilities"),
     ("store", "answers are not stored"),
-    ("session_id", "conversations are not kept"),
 )
 
 

@@ -7,7 +7,7 @@ latest stay; a longer lifetime than five minutes is one hour.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from msgspec import UNSET, UnsetType
 
@@ -15,6 +15,7 @@ from app.domain.prompt_size import CacheLifetime
 from app.schemas import anthropic
 from app.schemas import openai_chat as openai
 from app.translate.notes import Notes
+from app.translate.received import is_thought
 
 #: Anthropic's bound on markers, the automatic one included.
 MAX_MARKERS: Final = 4
@@ -22,7 +23,7 @@ MAX_MARKERS: Final = 4
 _AT_MOST_AN_HOUR: Final = "Anthropic keeps a prompt for at most an hour"
 
 Ttl = Literal["5m", "1h"]
-Marked = anthropic.MarkableBlock | anthropic.Tool
+Marked = anthropic.MarkableBlock | anthropic.ReceivedBlock | anthropic.Tool
 Source = openai.TextPart | openai.RefusalPart | openai.ImagePart | openai.AudioPart | openai.FilePart
 
 
@@ -31,7 +32,7 @@ class CacheMarkers:
 
     def __init__(self, request: openai.ChatRequest, notes: Notes) -> None:
         self._notes = notes
-        self._set: dict[int, tuple[Marked, str]] = {}
+        self._set: dict[int, tuple[Marked, str]] = {}  # the path of what was reported before is empty
         options = request.prompt_cache_options
         self._explicit_only = options is not None and options.mode == "explicit"
         self._asked_ttl = "" if options is None else options.ttl or ""
@@ -58,10 +59,18 @@ class CacheMarkers:
     def mark_last(self, control: openai.CacheControl, blocks: list[anthropic.Block], path: str) -> None:
         """Carries the marker of a whole message over to its last block; thinking cannot be marked."""
         last = blocks[-1] if blocks else None
-        if last is None or isinstance(last, anthropic.ThinkingBlock | anthropic.RedactedThinkingBlock):
+        if last is None or is_thought(last):
             self._notes.ignore(f"{path}.cache_control", "the message has no block that can be marked")
         else:
-            self._mark(last, self._passed(control), f"{path}.cache_control")
+            self._mark(cast("Marked", last), self._passed(control), f"{path}.cache_control")
+
+    def hand_on(self, gone: Iterable[anthropic.Block], block: anthropic.ReceivedBlock) -> None:
+        """Moves the markers of blocks that are not sent to one that is sent instead; of several the last counts."""
+        for one in gone:
+            marked = self._set.pop(id(one), None)
+            if marked is not None:
+                _set_marker(block, _marker_of(marked[0]))
+                self._set[id(block)] = (block, marked[1])
 
     def mark_tool(self, control: openai.CacheControl, tool: anthropic.Tool, path: str) -> None:
         """Carries the marker of a tool over."""
@@ -99,18 +108,20 @@ class CacheMarkers:
         markers = [self._set[id(block)] for block in prompt if id(block) in self._set]
         surplus = max(len(markers) + (automatic is not UNSET) - MAX_MARKERS, 0)
         for block, path in markers[:surplus]:
-            block.cache_control = UNSET
-            self._notes.ignore(path, "a request has at most four cache markers, and the latest are kept")
-        hours = [at for at, (block, _) in enumerate(markers) if _is_hour(block.cache_control)]
+            _set_marker(block, UNSET)
+            if path:
+                self._notes.ignore(path, "a request has at most four cache markers, and the latest are kept")
+        hours = [at for at, (block, _) in enumerate(markers) if _is_hour(_marker_of(block))]
         last_hour = len(markers) if _is_hour(automatic) else hours[-1] if hours else 0
         for block, path in markers[surplus:last_hour]:
-            if not _is_hour(block.cache_control):
-                block.cache_control = anthropic.CacheControl(ttl="1h")
-                self._notes.adjust(f"{path}.ttl", "1h", "a later marker has an hour, and lifetimes may not grow")
+            if not _is_hour(_marker_of(block)):
+                _set_marker(block, anthropic.CacheControl(ttl="1h"))
+                if path:
+                    self._notes.adjust(f"{path}.ttl", "1h", "a later marker has an hour, and lifetimes may not grow")
 
     def longest_lifetime(self, automatic: anthropic.CacheControl | UnsetType) -> CacheLifetime:
         """The longest lifetime of all markers, the automatic one included; empty where there is none."""
-        if _is_hour(automatic) or any(_is_hour(block.cache_control) for block, _ in self._set.values()):
+        if _is_hour(automatic) or any(_is_hour(_marker_of(block)) for block, _ in self._set.values()):
             return "1h"
         return "5m" if self._set or automatic is not UNSET else ""
 
@@ -130,8 +141,8 @@ class CacheMarkers:
             self._notes.adjust("prompt_cache_retention", "1h", _AT_MOST_AN_HOUR)
 
     def _mark(self, block: Marked, marker: anthropic.CacheControl, path: str) -> None:
-        block.cache_control = marker
-        self._set[id(block)] = (block, path)
+        _set_marker(block, marker)
+        self._set[id(block)] = (block, "" if self._notes.muted else path)
 
     def _passed(self, control: openai.CacheControl) -> anthropic.CacheControl:
         return anthropic.CacheControl(ttl=control.ttl if control.ttl is not None else self._ttl)
@@ -154,6 +165,19 @@ def in_prompt_order(
             if isinstance(block, anthropic.ToolResultBlock) and isinstance(block.content, list):
                 yield from block.content
             yield block
+
+
+def _marker_of(block: Marked) -> anthropic.CacheControl | UnsetType:
+    return block.get("cache_control", UNSET) if isinstance(block, dict) else block.cache_control
+
+
+def _set_marker(block: Marked, marker: anthropic.CacheControl | UnsetType) -> None:
+    if not isinstance(block, dict):
+        block.cache_control = marker
+    elif marker is UNSET:
+        block.pop("cache_control", None)
+    else:
+        block["cache_control"] = marker
 
 
 def _is_hour(marker: anthropic.CacheControl | UnsetType) -> bool:

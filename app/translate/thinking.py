@@ -7,7 +7,7 @@ they take: ``effort`` with adaptive thinking, or a budget of tokens (4.5 and bef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -18,6 +18,7 @@ from app.errors import InvalidRequest
 from app.schemas import anthropic
 from app.schemas import openai_chat as openai
 from app.translate.notes import Notes
+from app.translate.received import is_thought
 from app.translate.turns import Conversation
 
 #: The header that sets the thinking budget in tokens.
@@ -46,7 +47,6 @@ _EFFORT_BUDGET_TOKENS: Final[dict[Effort, int]] = {
     "max": 64000,
 }
 _ADAPTIVE: Final = {"type": "adaptive", "display": "summarized"}
-_THOUGHT: Final = (anthropic.ThinkingBlock, anthropic.RedactedThinkingBlock)
 _THINKS: Final = frozenset({"adaptive", "enabled"})
 
 
@@ -125,6 +125,13 @@ def plan_thinking(
         plan.thinking = dict(_ADAPTIVE)  # it thinks anyway; without this the text is left out
     _bind(plan, facts, conversation, notes)
     return plan
+
+
+def may_think(plan: ThinkingPlan, facts: ModelFacts) -> bool:
+    """Whether answers may hold thinking: it was not turned off, nor is it off by default."""
+    if plan.thinking is UNSET:
+        return facts.thinking_default != "off"
+    return bool(plan.thinking["type"] != "disabled")
 
 
 def least_tokens(plan: ThinkingPlan, max_tokens: int) -> int:
@@ -234,7 +241,7 @@ def _why_not_enabled(plan: ThinkingPlan, conversation: Conversation, *, forces_t
     if conversation.messages[-1].role == "assistant":
         return "thinking with a budget does not go with a prefilled answer"
     start = _start_of_tool_turn(conversation.messages)
-    if start is not None and not isinstance(start.content[0], _THOUGHT):
+    if start is not None and not is_thought(start.content[0]):
         return "the assistant's calls of tools came back without the thinking before them"
     return None
 
@@ -266,19 +273,28 @@ def _is_shown(request: openai.ChatRequest, asked: str | None, *, show_by_default
 
 
 def _bind(plan: ThinkingPlan, facts: ModelFacts, conversation: Conversation, notes: Notes) -> None:
-    """Replayed thinking that no longer fits its prefix is to be dropped by Anthropic, not refused."""
+    """Replayed thinking that no longer fits its prefix is to be dropped by Anthropic, not refused.
+
+    Where some is missing, what stands before it is left out too: what is replayed has to be an unbroken run.
+    """
     if conversation.thinking and facts.bound_thinking:
+        if conversation.broken_at:
+            earlier = conversation.thinking[: conversation.broken_at]
+            conversation.thinking = conversation.thinking[conversation.broken_at :]
+            _forget(earlier, notes, "later thinking is missing, and this model wants an unbroken run")
         thinking = {"type": "adaptive"} if plan.thinking is UNSET else plan.thinking
         if thinking["type"] in _THINKS:
             plan.thinking = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}, **thinking}
         else:
-            _forget(conversation, notes)
+            reason = "thinking is off, and this model binds thinking to its conversation"
+            _forget(conversation.thinking, notes, reason)
     if plan.thinking is not UNSET and "block_binding" in plan.thinking:
         plan.betas = (BINDING_BETA,)
 
 
-def _forget(conversation: Conversation, notes: Notes) -> None:
-    """Takes all replayed thinking out again: all or nothing keeps what is left an unbroken run."""
-    for turn, path in conversation.thinking:
-        turn.content = [block for block in turn.content if not isinstance(block, _THOUGHT)]
-        notes.ignore(path, "thinking is off, and this model binds thinking to its conversation")
+def _forget(thinking: Iterable[tuple[anthropic.Message, str]], notes: Notes, reason: str) -> None:
+    """Takes replayed thinking out again, up to where a run of it may begin, or all of it."""
+    for turn, path in thinking:
+        turn.content = [block for block in turn.content if not is_thought(block)]
+        if path:
+            notes.ignore(path, reason)

@@ -1,13 +1,15 @@
 """A chat history as Anthropic's ``system`` and ``messages`` (``spec/chat-completions.md`` section 2).
 
-One method per role. Leading instructions go to ``system``; every run of tool results becomes one user turn; calls and
-results are paired by id, and legacy functions by order and name. Where later instructions go is ``system_turns``' rule.
+One method per role, and one for answers of a session's history, which go back as they came. Leading instructions go to
+``system``; every run of tool results becomes one user turn; calls and results are paired by id, and legacy functions by
+order and name. Where later instructions go is ``system_turns``' rule.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, cast
 
 import msgspec
@@ -19,9 +21,12 @@ from app.schemas import anthropic
 from app.schemas import openai_chat as openai
 from app.translate import system_turns, thinking_blocks
 from app.translate.content import ContentTranslator
+from app.translate.earlier import AnswerTurn, Earlier, Entry
+from app.translate.kept_thinking import matching_content
 from app.translate.notes import Notes
 from app.translate.prompt_caching import CacheMarkers
 from app.translate.raw import is_given
+from app.translate.received import is_thought
 from app.translate.settings import TranslationSettings
 
 #: Anthropic's bound on messages in one request.
@@ -32,6 +37,10 @@ TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 _BAD_ID_CHARACTER: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _ARGUMENTS: Final = msgspec.json.Decoder()
+_STRING: Final = msgspec.json.Decoder(str)
+_CALL: Final = b'"tool_use"'
+#: What a call of a session's last answer came to that the client does not answer.
+_NO_RESULT: Final = "There is no result: the conversation went on without it."
 
 
 class Conversation(Struct):
@@ -40,9 +49,12 @@ class Conversation(Struct):
     Args:
         system: the top-level ``system``.
         messages: the turns.
-        thinking: messages that begin with replayed thinking, and the path it came from.
+        thinking: messages with replayed thinking, and the path it came from; no path where the client did not send it.
         tool_names: names of tools that were called, in order of their first call.
         has_reasoning_details: the client speaks OpenRouter's form of thinking.
+        restored: how many messages with calls are sent as they were kept.
+        lost: of how many messages with calls nothing was kept, nor thinking sent by the client.
+        broken_at: so many of ``thinking`` stand before the last message whose thinking is missing.
     """
 
     system: list[anthropic.TextBlock]
@@ -50,19 +62,41 @@ class Conversation(Struct):
     thinking: list[tuple[anthropic.Message, str]]
     tool_names: list[str]
     has_reasoning_details: bool
+    restored: int = 0
+    lost: int = 0
+    broken_at: int = 0
 
 
 class _OpenCall(Struct):
-    """A call that waits for its result; ``id`` is Anthropic's."""
+    """A call that waits for its result.
+
+    Args:
+        id: Anthropic's.
+        name: of the tool.
+        is_legacy: a function's message answers it, by its name.
+        is_received: of a kept answer: either kind of message may answer it, or none.
+    """
 
     id: str
     name: str
-    is_legacy: bool
+    is_legacy: bool = False
+    is_received: bool = False
     result: anthropic.ToolResultBlock | None = None
 
 
 class TurnTranslator:
-    """Translates the messages of one request, in order: ``add`` each, then ``finish``."""
+    """Translates the messages of one request, in order.
+
+    Messages are counted as the client counts them; those of a history before them have negative numbers.
+
+    Args:
+        facts: of the model.
+        settings: the operator's choices.
+        content: translates parts.
+        markers: the request's cache markers.
+        notes: where changes are reported.
+        kept: contents of earlier answers by the id of their first tool call; None where none are kept.
+    """
 
     def __init__(
         self,
@@ -71,7 +105,9 @@ class TurnTranslator:
         content: ContentTranslator,
         markers: CacheMarkers,
         notes: Notes,
+        kept: Mapping[str, bytes] | None = None,
     ) -> None:
+        self._kept = kept
         self._facts = facts
         self._settings = settings
         self._content = content
@@ -82,15 +118,24 @@ class TurnTranslator:
         self._waiting: list[anthropic.TextBlock] = []
         self._open: dict[str, _OpenCall] = {}
         self._open_index = 0
+        self._before = 0
         self._used_ids: dict[str, int] = {}
         self._started = False
         self._emptied_index = -1
         self._thinking: list[tuple[anthropic.Message, str]] = []
         self._tool_names: dict[str, None] = {}
         self._has_reasoning_details = False
+        self._restored = 0
+        self._lost = 0
+        self._broken_at = 0
 
     def translate(
-        self, messages: Sequence[openai.Message], instructions: Sequence[str], *, prefill: bool
+        self,
+        messages: Sequence[openai.Message],
+        instructions: Sequence[str],
+        *,
+        prefill: bool,
+        earlier: Earlier | None = None,
     ) -> Conversation:
         """Translates a whole history.
 
@@ -98,6 +143,7 @@ class TurnTranslator:
             messages: the client's.
             instructions: texts of the gateway's own, put at the end as a later system message is.
             prefill: the model may be made to continue a trailing assistant turn.
+            earlier: what a session has before the client's messages.
 
         Raises:
             InvalidRequest: a message cannot be served; ``param`` is its path.
@@ -108,8 +154,11 @@ class TurnTranslator:
             raise InvalidRequest(
                 f"A conversation has at most {MAX_MESSAGES} messages.", param="messages", code="invalid_value"
             )
-        for index, message in enumerate(messages):
-            _METHODS[type(message)](self, index, message)
+        if earlier is None:
+            self._add(enumerate(messages))
+        else:
+            self._add_earlier(earlier)
+            self._add(islice(enumerate(messages), earlier.repeated, None))
         if self._open:
             self._close_results()
         last = len(messages) - 1
@@ -120,8 +169,37 @@ class TurnTranslator:
         self._begin_with_user()
         self._end(last, instructions, prefill=prefill)
         return Conversation(
-            self._system, self._messages, self._thinking, list(self._tool_names), self._has_reasoning_details
+            self._system,
+            self._messages,
+            self._thinking,
+            list(self._tool_names),
+            self._has_reasoning_details,
+            self._restored,
+            self._lost,
+            self._broken_at,
         )
+
+    def _add(self, entries: Iterable[tuple[int, Entry]]) -> None:
+        for index, message in entries:
+            _METHODS[type(message)](self, index, message)
+
+    def _add_earlier(self, earlier: Earlier) -> None:
+        """The history of a session, whose changes were reported when its messages were new.
+
+        Raises:
+            InvalidRequest: this request cannot go on with it, such as a model that takes no images.
+        """
+        count = len(earlier.entries)
+        self._before = earlier.dropped + count
+        self._notes.muted = True
+        try:
+            self._add(enumerate(earlier.entries, -count))
+        except InvalidRequest as error:
+            raise InvalidRequest(
+                f"The session cannot go on with this request: {error.message}", param="session_id", code=error.code
+            ) from error
+        self._notes.muted = False
+        self._before -= earlier.repeated
 
     def _add_system(self, index: int, message: openai.SystemMessage | openai.DeveloperMessage) -> None:
         blocks = self._content_of(message, index)
@@ -149,12 +227,21 @@ class TurnTranslator:
             blocks.append(anthropic.TextBlock(message.refusal))
         if message.tool_calls or message.function_call is not None:
             blocks.extend(self._calls(message, index))
-        thought, thought_path = thinking_blocks.of_message(message, index, self._notes)
-        if thought:
-            if not blocks:
-                self._notes.ignore(thought_path, "thinking without an answer cannot be replayed")
-                return
-            blocks[:0] = thought
+        received = self._restore(message, blocks) if self._kept is not None and message.tool_calls else None
+        if received is not None:
+            blocks, thought_path = received, ""
+            has_thought = any(map(is_thought, received))
+        else:
+            thought, thought_path = thinking_blocks.of_message(message, index, self._notes)
+            has_thought = bool(thought)
+            if thought:
+                if not blocks:
+                    self._notes.ignore(thought_path, "thinking without an answer cannot be replayed")
+                    return
+                blocks[:0] = thought
+            elif self._kept is not None and message.tool_calls:
+                self._lost += 1
+                self._broken_at = len(self._thinking)
         if message.name is not None or message.cache_control is not None:
             self._common(message, blocks, index)
         if is_given(message.audio):
@@ -165,9 +252,43 @@ class TurnTranslator:
             self._place_waiting()
         turn = anthropic.Message("assistant", blocks)
         self._messages.append(turn)
-        if thought:
+        if has_thought:
             self._thinking.append((turn, thought_path))
             self._has_reasoning_details |= bool(message.reasoning_details)
+
+    def _restore(
+        self, message: openai.AssistantMessage, blocks: Sequence[anthropic.Block]
+    ) -> list[anthropic.ReceivedBlock] | None:
+        """What was kept of an answer that the client sends back, where it still says the same."""
+        content = (self._kept or {}).get(message.tool_calls[0].id) if message.tool_calls else None
+        received = matching_content(content, blocks) if content is not None else None
+        if received is not None:
+            self._restored += 1
+            self._markers.hand_on(blocks, next(block for block in reversed(received) if not is_thought(block)))
+        return received
+
+    def _add_answer(self, index: int, answer: AnswerTurn) -> None:
+        """An answer of a session's history, block by block as it came."""
+        self._started = True
+        if self._open:
+            self._close_results()
+        thoughts = sum(map(is_thought, answer.content))
+        if thoughts == len(answer.content):  # thinking without an answer cannot be replayed
+            self._broken_at = len(self._thinking)
+            return
+        self._open_index = index
+        for block in answer.content:
+            if bytes(block["type"]) == _CALL:
+                id_, name = _STRING.decode(block["id"]), _STRING.decode(block["name"])
+                self._fresh_id(id_)  # taken: a later one of the client's has to differ
+                self._open[id_] = _OpenCall(id_, name, is_received=True)
+                self._tool_names[name] = None
+        if self._waiting:
+            self._place_waiting()
+        turn = anthropic.Message("assistant", [*answer.content])
+        self._messages.append(turn)
+        if thoughts:
+            self._thinking.append((turn, ""))
 
     def _calls(self, message: openai.AssistantMessage, index: int) -> list[anthropic.ToolUseBlock]:
         blocks = []
@@ -184,7 +305,7 @@ class TurnTranslator:
         if message.function_call is not None:
             function = message.function_call
             input_ = self._arguments(function.arguments, index, "function_call")
-            id_ = self._open_call(f"fn_{index}", function.name, index, "function_call", is_legacy=True)
+            id_ = self._open_call(f"fn_{self._before + index}", function.name, index, "function_call", is_legacy=True)
             blocks.append(anthropic.ToolUseBlock(id_, function.name, input_))
         return blocks
 
@@ -197,7 +318,7 @@ class TurnTranslator:
                 "Every tool call needs an id of its own.", param=f"messages[{index}].{where}.id", code="invalid_value"
             )
         clean = self._fresh_id(id_ if id_.isidentifier() and id_.isascii() else _BAD_ID_CHARACTER.sub("_", id_))
-        self._open[id_] = _OpenCall(clean, name, is_legacy)
+        self._open[id_] = _OpenCall(clean, name, is_legacy=is_legacy)
         self._tool_names[name] = None
         return clean
 
@@ -245,7 +366,11 @@ class TurnTranslator:
             self._common(message, [result], index)
 
     def _add_function(self, index: int, message: openai.FunctionMessage) -> None:
-        waiting = (call for call in self._open.values() if call.is_legacy and call.name == message.name)
+        waiting = (
+            call
+            for call in self._open.values()
+            if (call.is_legacy or (call.is_received and call.result is None)) and call.name == message.name
+        )
         call = next(waiting, None)
         if call is None:
             raise InvalidRequest(
@@ -282,7 +407,15 @@ class TurnTranslator:
             self._markers.mark_last(message.cache_control, blocks, path)
 
     def _close_results(self) -> None:
-        """Ends a run of results: one user turn, in the order of the calls; every call must have its own."""
+        """Ends a run of results: one user turn, in the order of the calls; every call must have its own.
+
+        A client can leave a call out of the conversation by leaving out the message that made it, but not where the
+        session has it: so calls of its answers may go without a result.
+        """
+        for call in self._open.values():
+            if call.result is None and call.is_received:
+                call.result = anthropic.ToolResultBlock(call.id, _NO_RESULT, is_error=True)
+                self._notes.adjust("messages", "tool result added", "a tool call of the session has no answer")
         blocks: list[Any] = [call.result for call in self._open.values() if call.result is not None]
         if len(blocks) < len(self._open):
             missing = sum(call.result is None for call in self._open.values())
@@ -317,7 +450,7 @@ class TurnTranslator:
         if self._waiting and not self._facts.mid_conversation_system:
             self._place_waiting()
         if self._messages[-1].role == "assistant":
-            if not prefill or self._waiting:
+            if not prefill or self._waiting or isinstance(self._messages[-1].content[-1], dict):
                 self._continue(last)
             else:
                 _strip_end(self._messages)
@@ -342,6 +475,7 @@ _METHODS: Final[dict[type[Any], Callable[[TurnTranslator, int, Any], None]]] = {
     openai.AssistantMessage: TurnTranslator._add_assistant,
     openai.ToolMessage: TurnTranslator._add_tool,
     openai.FunctionMessage: TurnTranslator._add_function,
+    AnswerTurn: TurnTranslator._add_answer,
 }
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import UNSET
+
 from app.domain.calls import Usage
 from app.schemas.anthropic_reply import UsageFields
 from app.schemas.openai_chat_reply import ChatUsage, CompletionTokensDetails, PromptTokensDetails
@@ -43,8 +45,8 @@ def _told(count: int | None, before: int) -> int:
     return before if count is None else count
 
 
-def chat_usage(usage: Usage) -> ChatUsage:
-    """OpenAI's ``usage`` object."""
+def chat_usage(usage: Usage, *, mark: str = "") -> ChatUsage:
+    """OpenAI's ``usage`` object; ``mark`` is its ``response_cache``."""
     prompt_tokens = usage.prompt_tokens
     return ChatUsage(
         prompt_tokens=prompt_tokens,
@@ -54,6 +56,7 @@ def chat_usage(usage: Usage) -> ChatUsage:
             cached_tokens=usage.cache_read_input_tokens, cache_write_tokens=usage.cache_creation_input_tokens
         ),
         completion_tokens_details=CompletionTokensDetails(reasoning_tokens=usage.thinking_tokens),
+        response_cache=mark or UNSET,
     )
 
 

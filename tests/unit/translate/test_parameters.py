@@ -232,7 +232,6 @@ def test_a_beta_is_a_name(name: str) -> None:
         ("audio", {"voice": "ash", "format": "wav"}),
         ("moderation", {"model": "m"}),
         ("moderation", {"policy": {"input": {"mode": "score"}, "output": None}}),
-        ("session_id", "s"),
         ("stream_options", {"include_usage": True}),
         ("anthropic", {"x": 1}),
     ],
