@@ -5,8 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import time
-from collections.abc import Awaitable, Callable
-from functools import wraps
 from typing import Any, TypeVar
 
 import click
@@ -17,8 +15,7 @@ from app.cli.errors import MISUSED, CommandFailed
 from app.cli.key_options import grace_of, in_options, key_options, wire_of
 from app.cli.key_words import key_in_words, keys_in_a_table
 from app.cli.model_names import doubts
-from app.cli.options import chosen_port, port_options
-from app.cli.store import with_store
+from app.cli.store_commands import Asked, StoreGroup, on_store, print_json, say_what
 from app.config import Config, SettingError, resolve
 from app.domain.auth import ApiKey
 from app.domain.closed_wire import converted
@@ -29,29 +26,12 @@ from app.schemas.admin import KeyChanges, KeyList, KeyRotation, NewKey
 from app.state import api_keys
 from app.state.connection import StateConnection
 
-F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
 
 _PAGE = 1000
 
 
-class _Keys(click.Group):
-    """Takes options that stand before the sub-command for options of it, as the whole command line does."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of a key's life."""
-        return list(self.commands)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Moves the sub-command to the front."""
-        at = next((at for at, arg in enumerate(args) if arg in self.commands), None)
-        if at is not None:
-            args = [args[at], *args[at + 1 :], *args[:at]]
-        return super().parse_args(ctx, args)
-
-
-@click.group("keys", cls=_Keys, invoke_without_command=True)
+@click.group("keys", cls=StoreGroup, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Make, show, change and revoke API keys, in the store that the gateway uses.
@@ -59,11 +39,7 @@ def command(ctx: click.Context) -> None:
     That is CLAUDE_WRAPPER_REDIS_URL; without it the embedded server of the gateway on PORT (8000), running or not.
     Changes count at once on every replica.
     """
-    if ctx.invoked_subcommand is None:
-        names = ", ".join(command.commands)
-        raise CommandFailed(
-            f"Say what is to be done: {names}. 'claude-wrapper keys --help' tells more.", status=MISUSED
-        )
+    say_what(ctx, command)
 
 
 _OPEN = (
@@ -72,43 +48,14 @@ _OPEN = (
 )
 
 
-class _Asked(Struct, frozen=True):
-    """What was asked of every command: which store, and in which form to answer."""
-
-    port: str | None
-    redis_url: str | None
-    as_json: bool
-
-    def ask(self, use: Callable[[StateConnection], Awaitable[T]]) -> tuple[T, str]:
-        """What ``use`` returns for the store, and which store that is, in words."""
-        try:
-            return with_store(os.environ, use, port=self.port, redis_url=self.redis_url)
-        except GatewayError as exc:
-            raise in_options(exc) from None
-
-
-def _on_store(function: F) -> F:
-    """``[PORT]``, ``--port``, ``--redis-url`` and ``--json``; they come as ``asked``."""
-
-    @wraps(function)
-    def called(bare_port: str | None, port: str | None, redis_url: str | None, as_json: bool, **rest: Any) -> Any:
-        return function(asked=_Asked(chosen_port(bare_port, port), redis_url, as_json), **rest)
-
-    with_json = click.option("--json", "as_json", is_flag=True, help="as one JSON object")(called)
-    with_url = click.option(
-        "--redis-url", metavar="URL", help="the store, instead of CLAUDE_WRAPPER_REDIS_URL; 'ps' shows it"
-    )(with_json)
-    return port_options(with_url)  # type: ignore[return-value]
-
-
 _id = click.argument("key_id", metavar="ID")
 
 
 @command.command()
 @click.option("--tenant", metavar="NAME", help="name of the tenant it belongs to; needed")
 @key_options
-@_on_store
-def create(asked: _Asked, tenant: str | None, **given: Any) -> None:
+@on_store
+def create(asked: Asked, tenant: str | None, **given: Any) -> None:
     """Make a key; its text is shown this once."""
     if tenant is None:
         raise CommandFailed("--tenant: say whose key it is to be, such as --tenant acme.", status=MISUSED)
@@ -123,8 +70,8 @@ def create(asked: _Asked, tenant: str | None, **given: Any) -> None:
 
 @command.command("list")
 @click.option("--tenant", metavar="NAME", help="keys of this tenant only")
-@_on_store
-def list_(asked: _Asked, tenant: str | None) -> None:
+@on_store
+def list_(asked: Asked, tenant: str | None) -> None:
     """Show all keys."""
     now = time.time()
 
@@ -140,7 +87,7 @@ def list_(asked: _Asked, tenant: str | None) -> None:
     keys, store = asked.ask(read)
     if asked.as_json:
         data = tuple(key_object(key, now=now) for key in keys)
-        _print_json(KeyList(data=data, has_more=False, last_id=keys[-1].id if keys else None))
+        print_json(KeyList(data=data, has_more=False, last_id=keys[-1].id if keys else None))
     elif keys:
         click.echo(f"{keys_in_a_table(keys, now=now)}\n\n{len(keys)} in {store}.")
     else:
@@ -149,14 +96,14 @@ def list_(asked: _Asked, tenant: str | None) -> None:
 
 @command.command()
 @_id
-@_on_store
-def show(asked: _Asked, key_id: str) -> None:
+@on_store
+def show(asked: Asked, key_id: str) -> None:
     """Show one key."""
     key, store = asked.ask(lambda state: api_keys.find(state, key_id))
     if key is None:
         raise CommandFailed(f"There is no key {key_id!r} in {store}. 'claude-wrapper keys list' shows those there are.")
     if asked.as_json:
-        _print_json(key_object(key, now=time.time()))
+        print_json(key_object(key, now=time.time()))
     else:
         click.echo(key_in_words(key, now=time.time(), store=store))
 
@@ -164,8 +111,8 @@ def show(asked: _Asked, key_id: str) -> None:
 @command.command()
 @_id
 @key_options
-@_on_store
-def update(asked: _Asked, key_id: str, **given: Any) -> None:
+@on_store
+def update(asked: Asked, key_id: str, **given: Any) -> None:
     """Change a key.
 
     What is not named stays, each limit and each note too. 'none' clears a limit, the expiry, the policy, a rule of the
@@ -177,7 +124,7 @@ def update(asked: _Asked, key_id: str, **given: Any) -> None:
         raise CommandFailed("Say what is to change, such as --rpm 60 or --budget-day none.", status=MISUSED)
     key, store = asked.ask(lambda state: api_keys.update(state, key_id, wire, actor=_actor(), now=now))
     if asked.as_json:
-        _print_json(key_object(key, now=now))
+        print_json(key_object(key, now=now))
     else:
         click.echo(f"Key {key.id} was changed in {store}.\n{key_in_words(key, now=now)}")
     _doubt_models(wire)
@@ -188,8 +135,8 @@ def update(asked: _Asked, key_id: str, **given: Any) -> None:
 @click.option(
     "--grace", metavar="TIME", help="the old text stays good this long: 90s, 30m, 12h, 7d or seconds, up to 30d; 0"
 )
-@_on_store
-def rotate(asked: _Asked, key_id: str, grace: str | None) -> None:
+@on_store
+def rotate(asked: Asked, key_id: str, grace: str | None) -> None:
     """Give a key a new text, which is shown this once."""
     now = time.time()
     grace_s = _grace_s(grace)
@@ -199,8 +146,8 @@ def rotate(asked: _Asked, key_id: str, grace: str | None) -> None:
 
 @command.command()
 @_id
-@_on_store
-def revoke(asked: _Asked, key_id: str) -> None:
+@on_store
+def revoke(asked: Asked, key_id: str) -> None:
     """Revoke a key for good.
 
     Says whether that is on the disk of the store, so that a restart keeps it.
@@ -209,7 +156,7 @@ def revoke(asked: _Asked, key_id: str) -> None:
     done, store = asked.ask(lambda state: api_keys.revoke(state, key_id, actor=_actor(), now=now))
     if asked.as_json:
         shown = key_object(done.key, now=now)
-        _print_json(msgspec.structs.replace(shown, durable=done.durable, durability=done.durability))
+        print_json(msgspec.structs.replace(shown, durable=done.durable, durability=done.durability))
     else:
         click.echo(f"Key {done.key.id} of tenant {done.key.tenant} is revoked in {store}. {done.durability}")
 
@@ -250,13 +197,9 @@ def _is_open() -> bool:
     return not config.is_protected
 
 
-def _show_issued(issued: IssuedKey, what: str, asked: _Asked, now: float) -> None:
+def _show_issued(issued: IssuedKey, what: str, asked: Asked, now: float) -> None:
     if asked.as_json:
-        _print_json(msgspec.structs.replace(key_object(issued.key, now=now), key=issued.text))
+        print_json(msgspec.structs.replace(key_object(issued.key, now=now), key=issued.text))
         return
     click.echo(f"{what} This is the key, shown only once:\n\n{issued.text}\n")
     click.echo(key_in_words(issued.key, now=now))
-
-
-def _print_json(shown: Struct) -> None:
-    click.echo(msgspec.json.encode(shown))
