@@ -20,6 +20,7 @@ from app.api.openapi_chat import chat_schemas
 from app.api.openapi_models import MODEL_SCHEMAS
 from app.api.openapi_schemas import REF, reply_schemas
 from app.api.operation import COMMON_ERRORS, DocumentedOperation, Json, OperationDoc, Parameter
+from app.api.sessions import SESSION_SCHEMAS
 from app.observability.version import VERSION
 
 #: Every error status, and when it is answered. 405 belongs to no operation: it is said of a wrong method.
@@ -30,12 +31,16 @@ ERRORS = {
     401: "The API key is missing, wrong, expired or revoked (`invalid_api_key`).",
     403: "The key may not do this (`permission_denied`) or not use this model (`model_not_allowed`), or Anthropic does "
     "not permit it to the gateway's account.",
-    404: "No such model (`model_not_found`), key (`key_not_found`) or URL (`unknown_url`).",
+    404: "No such model (`model_not_found`), key (`key_not_found`), session (`session_not_found`) or URL "
+    "(`unknown_url`).",
     405: "The URL does not accept this method (`method_not_allowed`); `allow` lists those that it does.",
     408: "The request body was not complete in time (`request_timeout`).",
-    409: "Somebody else changed the object at the same time, or Anthropic reports a conflict (`conflict`).",
+    409: "Somebody else changed the object at the same time, or Anthropic reports a conflict (`conflict`). Of a "
+    "session: another turn held it for too long (`conversation_locked`), it was changed or deleted meanwhile "
+    "(`conversation_changed`), or there is one of that id (`session_exists`).",
     413: "The request body is over the limit of the gateway or of Anthropic (`request_too_large`).",
-    422: "Anthropic could not process the request.",
+    422: "The `Idempotency-Key` was sent before with another request (`idempotency_key_reused`), or Anthropic could not "
+    "process the request.",
     429: "A rate limit or the concurrency of the key, of its tenant or of Anthropic (`rate_limit_exceeded`, with "
     "`retry-after`), or a spent budget or credit (`insufficient_quota`, with `x-should-retry: false`).",
     500: "A fault of the gateway (`internal_error`) or of Anthropic.",
@@ -89,6 +94,30 @@ _HEADERS: dict[str, tuple[str, str]] = {
     "www-authenticate": ("string", "`Bearer`"),
     "x-claude-wrapper-ignored-params": ("string", "Request paths that had no effect, with commas between them."),
     "x-claude-wrapper-adjusted-params": ("string", "`path=value` of what was changed, with commas between them."),
+    "x-claude-wrapper-session": ("string", "Id of the session."),
+    "x-claude-wrapper-session-dropped": (
+        "integer",
+        "Messages that had to go, the oldest whole turns, to keep the session within its bounds.",
+    ),
+    "x-claude-wrapper-session-evicted": (
+        "string",
+        "Sessions that had to go, the longest idle ones, to keep their number within its bound: ids with commas "
+        "between them; how many of another key.",
+    ),
+    "x-claude-wrapper-session-messages": ("integer", "Messages of the session before this turn; 0: it begins here."),
+    "x-claude-wrapper-session-forked-from": ("string", "The session that this one is a copy of, as it was held."),
+    "x-claude-wrapper-thinking": (
+        "string",
+        "`restored=N, lost=M`: of the answers with tool calls in the request, how many got the thinking back that Chat "
+        "Completions cannot carry, and of how many it is lost.",
+    ),
+    "x-claude-wrapper-cache": (
+        "string",
+        "`HIT`: from the response cache; `JOINED`: from the call of an equal request; `MISS`: neither; `BYPASS`: the "
+        "cache had no part in it.",
+    ),
+    "age": ("integer", "Seconds since an answer of the response cache was made."),
+    "idempotent-replayed": ("string", "`true`: the first answer to this `Idempotency-Key`."),
     "x-ratelimit-limit-requests": (
         "integer",
         "Limit of requests a minute: the key's or its tenant's, whichever has less left, else Anthropic's.",
@@ -107,6 +136,10 @@ _HEADERS: dict[str, tuple[str, str]] = {
 _HEADER_GROUPS = {
     "ignored": ("x-claude-wrapper-ignored-params",),
     "adjusted": ("x-claude-wrapper-adjusted-params",),
+    "session": ("x-claude-wrapper-session",),
+    "session-changes": ("x-claude-wrapper-session-dropped", "x-claude-wrapper-session-evicted"),
+    "turn": ("x-claude-wrapper-session-messages", "x-claude-wrapper-session-forked-from", "x-claude-wrapper-thinking"),
+    "cache": ("x-claude-wrapper-cache", "age", "idempotent-replayed"),
     "upstream-request-id": ("request-id",),
     "rate-limits": tuple(name for name in _HEADERS if name.startswith("x-ratelimit-")),
 }
@@ -138,6 +171,7 @@ _SECURITY: list[Json] = [{"bearer": []}, {"apiKey": []}]
 
 _TAGS = (
     ("chat", "OpenAI's chat completions."),
+    ("sessions", "Conversations that the gateway keeps."),
     ("models", "The models, readable by OpenAI's and Anthropic's clients."),
     ("auth", "Whether a key is needed."),
     ("usage", "Limits, what is left of them, and spend."),
@@ -218,7 +252,8 @@ def document_of(handler: HTTPRouteHandler) -> OperationDoc:
 def _schemas(docs: list[OperationDoc]) -> dict[str, Json]:
     structs = {type_ for doc in docs for _, type_ in doc.replies.values() if isinstance(type_, type)}
     ordered = sorted(structs, key=lambda struct: struct.__name__)
-    return {**reply_schemas(ordered), **chat_schemas(), **MODEL_SCHEMAS, **KEY_SCHEMAS, "Error": _ERROR_SCHEMA}
+    asked = {**chat_schemas(), **MODEL_SCHEMAS, **KEY_SCHEMAS, **SESSION_SCHEMAS}
+    return {**reply_schemas(ordered), **asked, "Error": _ERROR_SCHEMA}
 
 
 def _operation(doc: OperationDoc, path: str, *, protected: bool) -> Json:

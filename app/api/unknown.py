@@ -41,7 +41,6 @@ LATER = (
     "/v1/completions",
     "/v1/conversations",
     "/v1/messages",
-    "/v1/sessions",
     "/metrics",
     "/dashboard",
     "/logs",

@@ -13,7 +13,7 @@ def session_object(
     name: SessionName,
     head: SessionHead,
     *,
-    ttl_s: int,
+    expires_at: float,
     to_operator: bool = False,
     messages: list[Raw] | None = None,
 ) -> SessionObject:
@@ -22,7 +22,7 @@ def session_object(
     Args:
         name: of the session.
         head: how it stands.
-        ttl_s: seconds that an unused session is kept.
+        expires_at: Unix seconds.
         to_operator: whose it is has to be said.
         messages: all of its chat messages; ``None`` where they are not to be shown.
     """
@@ -30,7 +30,7 @@ def session_object(
         id=name.id,
         created_at=int(head.created_at),
         last_used_at=int(head.used_at),
-        expires_at=int(head.used_at) + ttl_s,
+        expires_at=int(expires_at),
         message_count=head.messages,
         dropped_messages=head.dropped,
         size_bytes=head.size_bytes,

@@ -283,6 +283,7 @@ async def seat(
         ttl_s=rules.ttl_s,
         max_sessions=rules.max_sessions,
     )
+    services.seated.add(name.tag)
     with suppress(StateError):  # they are in no list any more, and expire
         await sessions.delete_sessions_data(services.state, evicted)
     return evicted

@@ -49,7 +49,6 @@ def test_endpoints_that_claude_cannot_serve_are_named_so(path: str) -> None:
         "/v1/conversations",
         "/v1/messages",
         "/v1/messages/count_tokens",
-        "/v1/sessions/stats",
         "/metrics",
         "/dashboard",
         "/logs",

@@ -11,7 +11,7 @@ HEAD = SessionHead(seq=3, messages=5, size_bytes=900, dropped=2, created_at=1000
 
 
 def test_a_session_is_shown_with_whole_seconds() -> None:
-    assert msgspec.to_builtins(session_object(NAME, HEAD, ttl_s=3600)) == {
+    assert msgspec.to_builtins(session_object(NAME, HEAD, expires_at=5600.5)) == {
         "id": "trip",
         "object": "session",
         "created_at": 1000,
@@ -24,9 +24,9 @@ def test_a_session_is_shown_with_whole_seconds() -> None:
 
 
 def test_the_operator_is_told_whose_it_is() -> None:
-    assert session_object(NAME, HEAD, ttl_s=3600, to_operator=True).key_id == "key-1"
+    assert session_object(NAME, HEAD, expires_at=5600.5, to_operator=True).key_id == "key-1"
 
 
 def test_messages_are_shown_as_they_are() -> None:
-    shown = session_object(NAME, HEAD, ttl_s=3600, messages=[Raw(b'{"role":"user","content":"hi"}')])
+    shown = session_object(NAME, HEAD, expires_at=5600.5, messages=[Raw(b'{"role":"user","content":"hi"}')])
     assert b'"messages":[{"role":"user","content":"hi"}]' in msgspec.json.encode(shown)
