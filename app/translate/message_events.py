@@ -57,13 +57,14 @@ def message_events(body: bytes) -> bytes:
 
 def _event(event: dict[str, Any]) -> bytes:
     data = _encode(event).translate(_ONE_LINE)  # between tokens: inside a string JSON has only the escaped form
-    return b"event: " + event["type"].encode() + b"\ndata: " + data + b"\n\n"
+    return b"event: " + str(event["type"]).encode() + b"\ndata: " + data + b"\n\n"
 
 
 def _events(message: dict[str, Raw], stop_reason: str | None) -> Iterator[dict[str, Any]]:
     usage = message.get("usage", _NO_INPUT)
     ending = {name: message[name] for name in _ENDING if name in message}
-    begun = {**message, **{name: _NULL for name in ending}, "content": Raw(b"[]")}
+    not_yet: dict[str, Raw] = dict.fromkeys(ending, _NULL)
+    begun = {**message, **not_yet, "content": Raw(b"[]")}
     yield {"type": "message_start", "message": begun}
     is_cut = finish_reason(stop_reason) == "length"
     for index, block in enumerate(_RAWS.decode(message.get("content", b"[]"))):

@@ -119,6 +119,7 @@ class TurnTranslator:
         self._open: dict[str, _OpenCall] = {}
         self._open_index = 0
         self._before = 0
+        self._prefills = False
         self._used_ids: dict[str, int] = {}
         self._started = False
         self._emptied_index = -1
@@ -157,7 +158,7 @@ class TurnTranslator:
         if earlier is None:
             self._add(enumerate(messages))
         else:
-            self._add_earlier(earlier)
+            self._add_earlier(earlier, prefill=prefill)
             self._add(islice(enumerate(messages), earlier.repeated, None))
         if self._open:
             self._close_results()
@@ -183,7 +184,7 @@ class TurnTranslator:
         for index, message in entries:
             _METHODS[type(message)](self, index, message)
 
-    def _add_earlier(self, earlier: Earlier) -> None:
+    def _add_earlier(self, earlier: Earlier, *, prefill: bool) -> None:
         """The history of a session, whose changes were reported when its messages were new.
 
         Raises:
@@ -191,6 +192,7 @@ class TurnTranslator:
         """
         count = len(earlier.entries)
         self._before = earlier.dropped + count
+        self._prefills = prefill
         self._notes.muted = True
         try:
             self._add(enumerate(earlier.entries, -count))
@@ -227,21 +229,7 @@ class TurnTranslator:
             blocks.append(anthropic.TextBlock(message.refusal))
         if message.tool_calls or message.function_call is not None:
             blocks.extend(self._calls(message, index))
-        received = self._restore(message, blocks) if self._kept is not None and message.tool_calls else None
-        if received is not None:
-            blocks, thought_path = received, ""
-            has_thought = any(map(is_thought, received))
-        else:
-            thought, thought_path = thinking_blocks.of_message(message, index, self._notes)
-            has_thought = bool(thought)
-            if thought:
-                if not blocks:
-                    self._notes.ignore(thought_path, "thinking without an answer cannot be replayed")
-                    return
-                blocks[:0] = thought
-            elif self._kept is not None and message.tool_calls:
-                self._lost += 1
-                self._broken_at = len(self._thinking)
+        blocks, thought_path = self._with_thinking(message, blocks, index)
         if message.name is not None or message.cache_control is not None:
             self._common(message, blocks, index)
         if is_given(message.audio):
@@ -252,16 +240,38 @@ class TurnTranslator:
             self._place_waiting()
         turn = anthropic.Message("assistant", blocks)
         self._messages.append(turn)
-        if has_thought:
+        if thought_path is not None:
             self._thinking.append((turn, thought_path))
             self._has_reasoning_details |= bool(message.reasoning_details)
 
-    def _restore(
+    def _with_thinking(
+        self, message: openai.AssistantMessage, blocks: list[Any], index: int
+    ) -> tuple[list[Any], str | None]:
+        """An assistant message with its thinking: as it was kept, or as the client sends it.
+
+        Returns:
+            The blocks, and the path of the thinking among them: empty where it was kept, None where there is none.
+        """
+        is_kept = self._kept is not None and bool(message.tool_calls)
+        if is_kept and (received := self._restored_content(message, blocks)) is not None:
+            return received, "" if any(map(is_thought, received)) else None
+        thought, path = thinking_blocks.of_message(message, index, self._notes)
+        if thought and blocks:
+            return [*thought, *blocks], path
+        if thought:
+            self._notes.ignore(path, "thinking without an answer cannot be replayed")
+        elif is_kept:
+            self._lost += 1
+            self._broken_at = len(self._thinking)
+        return blocks, None
+
+    def _restored_content(
         self, message: openai.AssistantMessage, blocks: Sequence[anthropic.Block]
     ) -> list[anthropic.ReceivedBlock] | None:
         """What was kept of an answer that the client sends back, where it still says the same."""
-        content = (self._kept or {}).get(message.tool_calls[0].id) if message.tool_calls else None
-        received = matching_content(content, blocks) if content is not None else None
+        first_call = (message.tool_calls or [])[0]
+        content = (self._kept or {}).get(first_call.id)
+        received = None if content is None else matching_content(content, blocks)
         if received is not None:
             self._restored += 1
             self._markers.hand_on(blocks, next(block for block in reversed(received) if not is_thought(block)))
@@ -274,7 +284,7 @@ class TurnTranslator:
             self._close_results()
         thoughts = sum(map(is_thought, answer.content))
         if thoughts == len(answer.content):  # thinking without an answer cannot be replayed
-            self._broken_at = len(self._thinking)
+            self._broken_at = len(self._thinking) if thoughts else self._broken_at
             return
         self._open_index = index
         for block in answer.content:
@@ -285,6 +295,8 @@ class TurnTranslator:
                 self._tool_names[name] = None
         if self._waiting:
             self._place_waiting()
+        if self._messages and self._messages[-1].role == "assistant" and not self._prefills:
+            self._messages.append(_go_on())  # as when the answer was made
         turn = anthropic.Message("assistant", [*answer.content])
         self._messages.append(turn)
         if thoughts:
@@ -464,7 +476,7 @@ class TurnTranslator:
                 param=f"messages[{last}]",
                 code="unsupported_value",
             )
-        self._messages.append(anthropic.Message("user", [anthropic.TextBlock("Continue.")]))
+        self._messages.append(_go_on())
         self._notes.adjust(f"messages[{last}]", "user turn appended", "the model cannot continue an assistant message")
 
 
@@ -489,6 +501,10 @@ def bad_tool_name(path: str) -> InvalidRequest:
     return InvalidRequest(
         "A tool's name has 1 to 64 letters, digits, underscores and dashes.", param=path, code="invalid_value"
     )
+
+
+def _go_on() -> anthropic.Message:
+    return anthropic.Message("user", [anthropic.TextBlock("Continue.")])
 
 
 def _strip_end(messages: list[anthropic.Message]) -> None:
