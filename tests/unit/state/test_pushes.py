@@ -79,3 +79,37 @@ async def test_a_refusal_is_told_once_until_it_is_over(caplog: pytest.LogCapture
         caplog.clear()
         await listened_to(REFUSED, None, REFUSED)
         assert len(caplog.records) == 2
+
+
+class TwoChannels(MemoryConnection):
+    """Confirms a subscription to two channels and publishes one message of each kind, and others."""
+
+    async def listen(
+        self, *channels: str, on_subscribed: Callable[[], None], on_message: Callable[[bytes], None]
+    ) -> NoReturn:
+        assert channels == ("one", "two")
+        on_subscribed()
+        for message in (b"wake a b", b"key c", b"keys", b"", b"wake"):
+            on_message(message)
+        return await asyncio.Future()
+
+
+async def test_each_kind_is_heard_by_its_own_ear_over_one_subscription() -> None:
+    store = TwoChannels()
+    heard: list[tuple[str, bytes]] = []
+
+    def ear(channel: str, kind: str) -> Ear:
+        return Ear(
+            channel=channel,
+            kind=kind.encode(),
+            heard=lambda rest: heard.append((kind, rest)),
+            gap=lambda: heard.append((kind, b"gap")),
+        )
+
+    listener = PushListener(store, ear("one", "key"), ear("two", "wake"), ear("one", "other"))
+    task = asyncio.create_task(listener.run())
+    await asyncio.sleep(0)
+    task.cancel()
+    gaps = [(kind, b"gap") for kind in ("key", "wake", "other")]
+    assert heard == [*gaps, ("wake", b"a b"), ("key", b"c"), ("wake", b"")]
+    await store.close()
