@@ -8,7 +8,7 @@ idle of which has to go when there are too many, and with the tokens that it add
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -236,24 +236,33 @@ async def _committed(
     *,
     drop_turns: int = 0,
 ) -> Entry:
-    name, before, rules = held.name, held.history, services.session_rules
-    gone = before.turns[:drop_turns]
+    before = held.history
+    gone, kept = before.turns[:drop_turns], (*before.turns[drop_turns:], *turns)
     dropped = sum(turn.message_count for turn in gone)
-    head = await sessions.commit_turn(
-        services.state,
-        name,
-        held.holder,
-        tenant=tenant,
-        base=before.head,
-        turns=turns,
-        instructions=instructions,
-        drop_turns=drop_turns,
-        drop_messages=dropped,
-        drop_bytes=sum(turn.size_bytes for turn in gone),
-        ttl_s=rules.ttl_s,
-    )
-    evicted = await seat(services, held.holder, name, SessionHistory(head, (*before.turns[drop_turns:], *turns)))
-    return Entry(name=name, head=head, dropped=dropped, evicted=evicted)
+
+    def commit() -> Awaitable[SessionHead]:
+        return sessions.commit_turn(
+            services.state,
+            held.name,
+            held.holder,
+            tenant=tenant,
+            base=before.head,
+            turns=turns,
+            instructions=instructions,
+            drop_turns=drop_turns,
+            drop_messages=dropped,
+            drop_bytes=sum(turn.size_bytes for turn in gone),
+            ttl_s=services.session_rules.ttl_s,
+        )
+
+    try:
+        head = await commit()
+    except StateError:
+        head = await commit()  # it may have been made; a commit that is repeated counts once
+    evicted: tuple[SessionName, ...] = ()
+    with suppress(StateError):  # what is committed is not taken back; it is seated when it is used again
+        evicted = await seat(services, held.holder, held.name, SessionHistory(head, kept))
+    return Entry(name=held.name, head=head, dropped=dropped, evicted=evicted)
 
 
 async def seat(

@@ -29,7 +29,7 @@ class NewSession(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A session that is to be made.
 
     Args:
-        id: 1 to 128 letters, digits or `._:@-`; one is made where absent or null.
+        id: 1 to 128 letters, digits or `._:@-`, the first a letter or digit; one is made where absent or null.
         messages: what it begins with. Leading system and developer messages are its instructions, which are never
             dropped.
     """
