@@ -111,14 +111,15 @@ def open_turn(
 async def _opened(
     asked: Awaitable[list[Reply | StateError]], ask: Callable[[], Awaitable[list[Reply | StateError]]]
 ) -> SessionHistory | TurnHeld:
-    for _ in range(_READS):
+    for reads_left in reversed(range(_READS)):
         seen, (_, what, *fields), elements = accepted(await asked)
         if what == b"held":
             return TurnHeld(fields[0] / 1e6)
         history = history_of(seen, fields, elements)
         if history is not None:
             return history
-        asked = ask()
+        if reads_left:
+            asked = ask()
     raise unreadable()
 
 
@@ -193,6 +194,7 @@ def commit_turn(
             b"" if instructions is None else pack_instructions(instructions),
             *(tenant, name.scope, name.id),
             *(REMEMBERED_COMMITS, ttl_s, _LEASE_US),
+            len(turns),
             *map(pack_turn, turns),
         ),
     )

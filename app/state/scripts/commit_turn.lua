@@ -12,7 +12,8 @@
 -- ARGV[13] how many of the last commits are remembered by who made them
 -- ARGV[14] time to live of a session, seconds
 -- ARGV[15] length of a lease, us
--- ARGV[16..]  the turns, packed
+-- ARGV[16] how many turns follow
+-- ARGV[17..]  the turns, packed
 --
 -- Returns  {ARGV[1], what, ...}:
 --   committed  then seq of this commit, created_us, used_us; also where it was made before
@@ -29,10 +30,10 @@ local seq = head[4] and whole(head[4]) or 0
 if head[4] and not whole(head[4]) then
   return { holder, 'damaged' }
 end
-local created, used = head[5] or text(now), text(max(now, whole(head[6]) or 0))
+local created, last_used = text(whole(head[5]) or now), whole(head[6]) or 0
 
 if seq > base and has_word(head[8], holder) then
-  return { holder, 'committed', base + 1, created, head[6] or used }
+  return { holder, 'committed', base + 1, created, text(last_used) }
 end
 if seq ~= base or (seq > 0 and head[5] ~= ARGV[4])
     or left_to_others(head[1], head[2], holder, now, tonumber(ARGV[15])) > 0 then
@@ -44,12 +45,13 @@ elseif call('LLEN', KEYS[2]) ~= whole(head[7]) then
   return { holder, 'damaged' }
 end
 -- The list first: it is what fails if another type stands there, and nothing is undone.
-for at = 16, #ARGV do
+for at = 17, 16 + tonumber(ARGV[16]) do
   call('RPUSH', KEYS[2], ARGV[at])
 end
 if ARGV[8] ~= '0' then
   call('LTRIM', KEYS[2], ARGV[8], -1)
 end
+local used = text(max(now, last_used))
 local last, commits = holder, 1
 for word in string.gmatch(head[8] or '', '%S+') do
   if commits < tonumber(ARGV[13]) then

@@ -11,7 +11,10 @@
 -- Atomic because a session that is used again at the same moment, and is then not to be deleted, must not be. A lease
 -- that has no session yet stays: there is nothing to delete.
 
-local head = call('HMGET', KEYS[1], 'holder', 'until_us', 'waiters', 'seq', 'used_us')
+local head = redis.pcall('HMGET', KEYS[1], 'holder', 'until_us', 'waiters', 'seq', 'used_us')
+if head.err then  -- what stands there is no head, and heals by being deleted
+  return call('DEL', KEYS[1], KEYS[2]) > 0 and 1 or 0
+end
 if not head[4] then
   return 0
 end
