@@ -13,7 +13,7 @@ from litestar import Controller, Request, Response, delete, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, QueryParameter
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from app.api.auth import require_scope
 from app.api.body import read_body
@@ -83,17 +83,22 @@ class Owner(Struct, frozen=True, kw_only=True):
         """
         return SessionName(tag=self.tag, scope=self.scope or SHARED, id=checked_id(text, param))
 
+    @property
+    def shown_tenant(self) -> str | UnsetType:
+        """The name of the tenant, for the operator; everybody else knows whose sessions they see."""
+        return self.tenant if self.is_told else UNSET
+
     def shown(
         self, name: SessionName, head: SessionHead, services: Services, *, messages: list[Raw] | None = None
     ) -> SessionObject:
         """A session as this owner's replies show it."""
         expires_at = head.used_at + services.session_rules.ttl_s
-        return session_object(name, head, expires_at=expires_at, to_operator=self.is_told, messages=messages)
+        return session_object(name, head, expires_at=expires_at, tenant=self.shown_tenant, messages=messages)
 
     def page(self, page: SessionPage) -> SessionList:
         """A page; where all sessions of a tenant are listed, the key stands before the ids that are for `after`."""
         listed = [
-            session_object(listed.name, listed.head, expires_at=listed.expires_at, to_operator=self.is_told)
+            session_object(listed.name, listed.head, expires_at=listed.expires_at, tenant=self.shown_tenant)
             for listed in page.sessions
         ]
         ids = [listed.name.id if self.scope else f"{listed.name.scope} {listed.name.id}" for listed in page.sessions]

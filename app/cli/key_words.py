@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-from rich.cells import cell_len, set_cell_size
-
+from app.cli.tables import cut, day_and_time, in_a_table, in_lines
 from app.domain.auth import ApiKey
 from app.domain.caching import CacheRule
 from app.domain.key_objects import status_of
@@ -28,7 +26,7 @@ _BUDGETS = {"budget_day_nano": "/day", "budget_month_nano": "/month", "budget_to
 
 def key_in_words(key: ApiKey, *, now: float, store: str = "") -> str:
     """Everything about a key, a line for each thing; where it is kept, where that is given."""
-    rows = {
+    told = {
         "id": key.id,
         "tenant": key.tenant,
         "name": key.name,
@@ -38,27 +36,21 @@ def key_in_words(key: ApiKey, *, now: float, store: str = "") -> str:
         "limits": limits_in_words(key.limits) or "the deployment's defaults",
         "cache": cache_in_words(key.cache) or "the deployment's settings",
         "outage": key.outage or "the deployment's policy",
-        "created": _day_and_time(key.created_at),
-        "expires": "never" if key.expires_at is None else _day_and_time(key.expires_at),
-        "revoked": "" if key.revoked_at is None else _day_and_time(key.revoked_at),
+        "created": day_and_time(key.created_at),
+        "expires": "never" if key.expires_at is None else day_and_time(key.expires_at),
+        "revoked": "" if key.revoked_at is None else day_and_time(key.revoked_at),
         "old key until": _old_until(key, now),
         "metadata": ", ".join(f"{name}={value}" for name, value in key.metadata.items()),
         "version": str(key.version),
         "store": store,
     }
-    return "\n".join(f"  {name:<15}{value}" for name, value in rows.items() if value)
+    return in_lines(told)
 
 
 def keys_in_a_table(keys: Sequence[ApiKey], *, now: float) -> str:
     """Many keys, a line for each, by tenant and name."""
     rows = [_row(key, now) for key in sorted(keys, key=lambda key: (key.tenant, key.name, key.id))]
-    columns = [name for name in rows[0] if name not in _OPTIONAL or any(row[name] for row in rows)]
-    table = [columns, *([row[name] or "-" for name in columns] for row in rows)]
-    widths = [max(cell_len(line[column]) for line in table) for column in range(len(columns))]
-    return "\n".join(
-        "  ".join(set_cell_size(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in table
-    )
+    return in_a_table(rows, optional=_OPTIONAL)
 
 
 def limits_in_words(limits: Limits) -> str:
@@ -87,24 +79,15 @@ def _row(key: ApiKey, now: float) -> dict[str, str]:
     return {
         "ID": key.id,
         "TENANT": key.tenant,
-        "NAME": _cut(key.name, _NAME_CELLS),
+        "NAME": cut(key.name, _NAME_CELLS),
         "STATUS": status_of(key, now=now),
-        "MODELS": _cut(", ".join(key.models), _MODELS_CELLS),
+        "MODELS": cut(", ".join(key.models), _MODELS_CELLS),
         "LIMITS": limits_in_words(key.limits),
         "CACHE": cache_in_words(key.cache),
-        "EXPIRES": "" if key.expires_at is None else _day_and_time(key.expires_at),
-        "CREATED": _day_and_time(key.created_at),
+        "EXPIRES": "" if key.expires_at is None else day_and_time(key.expires_at),
+        "CREATED": day_and_time(key.created_at),
     }
 
 
-def _cut(text: str, cells: int) -> str:
-    """A text that is no wider than that; CJK characters are two cells wide."""
-    return text if cell_len(text) <= cells else set_cell_size(text, cells - 3).rstrip() + "..."
-
-
 def _old_until(key: ApiKey, now: float) -> str:
-    return _day_and_time(key.previous_until) if key.previous_until > now and key.revoked_at is None else ""
-
-
-def _day_and_time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return day_and_time(key.previous_until) if key.previous_until > now and key.revoked_at is None else ""

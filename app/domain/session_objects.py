@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from app.domain.sessions import SessionHead, SessionName
 from app.schemas.sessions import SessionObject
@@ -14,7 +14,7 @@ def session_object(
     head: SessionHead,
     *,
     expires_at: float,
-    to_operator: bool = False,
+    tenant: str | UnsetType = UNSET,
     messages: list[Raw] | None = None,
 ) -> SessionObject:
     """A session as the routes answer it.
@@ -23,7 +23,7 @@ def session_object(
         name: of the session.
         head: how it stands.
         expires_at: Unix seconds.
-        to_operator: whose it is has to be said.
+        tenant: name of its tenant, where it has to be said whose it is.
         messages: all of its chat messages; ``None`` where they are not to be shown.
     """
     return SessionObject(
@@ -34,6 +34,7 @@ def session_object(
         message_count=head.messages,
         dropped_messages=head.dropped,
         size_bytes=head.size_bytes,
-        key_id=name.scope if to_operator else UNSET,
+        tenant=tenant,
+        key_id=UNSET if tenant is UNSET else name.scope,
         messages=UNSET if messages is None else Raw(msgspec.json.encode(messages)),
     )

@@ -70,7 +70,8 @@ class SessionObject(Struct, frozen=True, kw_only=True):
         dropped_messages: messages that were dropped from it so far, the oldest whole turns, to keep it within the
             bounds of messages and bytes.
         size_bytes: of its messages, as they are kept before compression.
-        key_id: whose it is; `*`: of the whole tenant. Only for an operator who asks for others' sessions.
+        tenant: whose it is. Only for an operator who asks for others' sessions.
+        key_id: of the tenant whose it is; `*`: of all of it. Only for an operator, likewise.
         messages: all of them, oldest first; only where one session is asked for.
     """
 
@@ -82,6 +83,7 @@ class SessionObject(Struct, frozen=True, kw_only=True):
     message_count: int
     dropped_messages: int
     size_bytes: int
+    tenant: str | UnsetType = UNSET
     key_id: str | UnsetType = UNSET
     messages: Messages | UnsetType = UNSET
 

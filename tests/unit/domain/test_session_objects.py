@@ -24,7 +24,8 @@ def test_a_session_is_shown_with_whole_seconds() -> None:
 
 
 def test_the_operator_is_told_whose_it_is() -> None:
-    assert session_object(NAME, HEAD, expires_at=5600.5, to_operator=True).key_id == "key-1"
+    told = session_object(NAME, HEAD, expires_at=5600.5, tenant="acme")
+    assert (told.tenant, told.key_id) == ("acme", "key-1")
 
 
 def test_messages_are_shown_as_they_are() -> None:
