@@ -298,10 +298,6 @@ class Config(Struct, frozen=True, kw_only=True):
         return tuple(secret for secret in (*mine, *self.anthropic_keys, self.anthropic_auth_token) if secret)
 
 
-#: Settings and flags of DESIGN.md that this release does not have yet: naming one is refused, never ignored.
-NOT_BUILT_YET: frozenset[str] = frozenset()
-
-
 class Resolved(Struct, frozen=True):
     """A value and where it came from: ``default``, ``flag`` or the name of an environment variable."""
 
@@ -448,8 +444,6 @@ def refuse_unknown(environ: Mapping[str, str], known: frozenset[str]) -> None:
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in known or _KUBERNETES_SERVICE.match(name):
             continue
-        if name.removeprefix(PREFIX) in NOT_BUILT_YET:
-            raise SettingError(f"{name}: this release does not have that feature yet; unset the variable.")
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {near[0]}?" if near else " 'claude-wrapper config' lists every setting."
         raise SettingError(f"{name} is not a setting.{hint}")

@@ -36,12 +36,16 @@ from app.gateway.services import Services
 from app.identity import open_jwt
 from app.observability.process import ProcessFigures
 from app.state import connect
+from app.state.cache_room import CacheRoom
 from app.state.connection import StateConnection
 from app.state.figures import PUBLISH_INTERVAL_S, publish, withdraw
 from app.state.guesses import GuessBook
 from app.state.key_memory import KeyMemory
 from app.state.key_pushes import KeyPushes
+from app.state.pushes import PushListener
 from app.state.secret import shared_secret
+from app.state.session_index import prune_index
+from app.state.wakes import Wakes
 from app.translate.chat_to_messages import TranslationSettings
 from app.upstream import check_upstream, open_upstream
 from app.upstream.deferred import DeferredUpstream
@@ -85,10 +89,13 @@ def create_app(
     check_upstream(config, os.environ)
     upstream = upstream or DeferredUpstream(partial(open_upstream, config, os.environ))
     services = create_services(config, upstream=upstream, state=state, now=now)
+    pushes = KeyPushes(state, services.memory, now=now)
     beside: list[Callable[[], Awaitable[None]]] = [
         services.ledger.keep_leases,
         services.ledger.repeat_settlements,
-        KeyPushes(state, services.memory, now=now).run,
+        pushes.keep_valid,
+        PushListener(state, pushes.ear, services.wakes.ear).run,
+        partial(_prune_sessions, services),
         partial(_publish_figures, services),
     ]
     if config.keys_file:
@@ -153,7 +160,10 @@ def create_services(
         admission=admission,
         ledger=ledger,
         memory=memory,
+        wakes=Wakes(secrets.token_hex(8)),
+        cache_room=CacheRoom(state, monotonic=time.monotonic),
         process=ProcessFigures(),
+        new_session_id=lambda: f"sess_{secrets.token_hex(12)}",
         now=now,
         monotonic=time.monotonic,
     )
@@ -183,6 +193,7 @@ async def _running(
         await asyncio.gather(*background, return_exceptions=True)
         await services.upstream.close()
         await services.gate.close()
+        await services.close()
         await services.ledger.close()
         await services.state.close()
 
@@ -234,6 +245,15 @@ async def _adopt_shared_salt(services: Services) -> None:
             services.translation = translation_settings(services.config, services.models, salt=salt)
             return
         await asyncio.sleep(1.0)
+
+
+async def _prune_sessions(services: Services) -> None:
+    """Takes expired sessions out of the indexes of the tenants that this worker served; they themselves are gone."""
+    while True:
+        await asyncio.sleep(services.config.cleanup_interval)
+        with suppress(StateError):
+            for tag in services.take_seated():
+                await prune_index(services.state, tag)
 
 
 async def _publish_figures(services: Services) -> None:

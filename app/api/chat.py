@@ -17,6 +17,7 @@ from app.api.openapi import CHAT_COMPLETIONS, COMPATIBILITY
 from app.api.original_headers import ignored_claude_headers
 from app.api.presence import ClientPresence
 from app.api.streaming import EventStream
+from app.api.wants import read_wants
 from app.domain.auth import Caller
 from app.errors import ClientDisconnected, GatewayError, InvalidRequest
 from app.gateway.chat import ChatRequest, read_chat
@@ -65,7 +66,11 @@ class _ChatCompletion:
             body = await _body(services, scope, receive)
             strict = flag(scope, STRICT_HEADER)
             request = read_chat(
-                services, body, thinking_tokens=whole_number(scope, THINKING_TOKENS_HEADER), strict=strict
+                services,
+                body,
+                thinking_tokens=whole_number(scope, THINKING_TOKENS_HEADER),
+                strict=strict,
+                wants=read_wants(scope),
             )
             ignored = ignored_claude_headers(scope["headers"])
             if ignored and (services.config.strict if strict is None else strict):

@@ -34,6 +34,15 @@ EXPOSED = (
     "x-claude-wrapper-ignored-params",
     "x-claude-wrapper-adjusted-params",
     "x-claude-wrapper-degraded",
+    "x-claude-wrapper-cache",
+    "age",
+    "idempotent-replayed",
+    "x-claude-wrapper-session",
+    "x-claude-wrapper-session-messages",
+    "x-claude-wrapper-session-dropped",
+    "x-claude-wrapper-session-evicted",
+    "x-claude-wrapper-session-forked-from",
+    "x-claude-wrapper-thinking",
 )
 
 

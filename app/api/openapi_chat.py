@@ -182,6 +182,41 @@ _THINKING = Parameter(
     schema={"type": "integer", "minimum": 0},
 )
 
+_SESSION = Parameter(
+    name="x-session-id",
+    place="header",
+    description="The session that this turn belongs to, as `session_id` in the body: send only the new messages. It "
+    "needs the scope `sessions`.",
+    schema={"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"},
+)
+_SESSION_WAIT = Parameter(
+    name="x-claude-wrapper-session-wait",
+    place="header",
+    description="Seconds to wait for another turn that holds the session, up to the setting; 0 does not wait.",
+    schema={"type": "number", "minimum": 0},
+)
+_SESSION_CONFLICT = Parameter(
+    name="x-claude-wrapper-session-conflict",
+    place="header",
+    description="When the session is not free in time: `error` answers 409 `conversation_locked`, `fork` goes on in a "
+    "copy, which `x-claude-wrapper-session` names.",
+    schema={"type": "string", "enum": ["error", "fork"]},
+)
+_IDEMPOTENCY = Parameter(
+    name="idempotency-key",
+    place="header",
+    description="A retry with the same key gets the first answer, also while that is still being made; with another "
+    "request it gets 422.",
+    schema={"type": "string", "maxLength": 255},
+)
+_CACHE = Parameter(
+    name="cache-control",
+    place="header",
+    description="`max-age=N` takes an answer from the response cache that is not older than N seconds, and keeps its "
+    "own as long; `no-cache` makes a fresh one; `no-store` keeps none.",
+    schema={"type": "string"},
+)
+
 CHAT_COMPLETIONS = operation(
     "createChatCompletion",
     tag="chat",
@@ -190,11 +225,20 @@ CHAT_COMPLETIONS = operation(
     "named in `x-claude-wrapper-ignored-params` and `x-claude-wrapper-adjusted-params`.",
     request="ChatRequestParam",
     examples=_EXAMPLES,
-    parameters=(_STRICT, _THINKING),
+    parameters=(_STRICT, _THINKING, _SESSION, _SESSION_WAIT, _SESSION_CONFLICT, _IDEMPOTENCY, _CACHE),
     replies={200: ("The answer; with `stream: true` as server-sent events.", ChatCompletion)},
     streams="ChatCompletionChunk",
     errors=(400, 401, 403, 404, 408, 409, 413, 422, 429, 501, 502, 504),
-    reply_headers=("ignored", "adjusted", "upstream-request-id", "rate-limits"),
+    reply_headers=(
+        "ignored",
+        "adjusted",
+        "upstream-request-id",
+        "rate-limits",
+        "session",
+        "session-changes",
+        "turn",
+        "cache",
+    ),
 )
 
 COMPATIBILITY = operation(

@@ -34,6 +34,7 @@ from app.gateway.session_book import (
     append_messages,
     create_session,
     fork_session,
+    session_figures,
     session_not_found,
     session_scope,
 )
@@ -256,15 +257,7 @@ class SessionsController(Controller):
         """How many sessions there are."""
         found = await session_index.session_stats(services.state, owner.tag, scope=owner.scope)
         rules = services.session_rules
-        return SessionFigures(
-            total_sessions=found.total,
-            active_sessions=found.active,
-            expired_sessions=found.expired,
-            average_message_count=round(found.average_messages, 2),
-            oldest_session_age=round(found.oldest_age_s, 1),
-            max_sessions=rules.max_sessions,
-            ttl=rules.ttl_s,
-        )
+        return session_figures(found, max_sessions=rules.max_sessions, ttl_s=rules.ttl_s)
 
     @post(
         "/clear",

@@ -9,17 +9,28 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from app.domain.auth import Caller
 from app.domain.calls import MessagesCall
+from app.domain.sessions import SessionHistory, session_id
 from app.domain.upstream import UpstreamReply, UpstreamRequest
-from app.errors import GatewayError, UpstreamError, UpstreamStatus, UpstreamTimeout, UpstreamUnreachable
+from app.errors import (
+    GatewayError,
+    InvalidRequest,
+    UpstreamError,
+    UpstreamStatus,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from app.gateway.ledger import Permit
 from app.gateway.services import Services
-from app.gateway.spending import SentCall, Spending, demand_of, granted
+from app.gateway.spending import SentCall, Spending, granted
+from app.gateway.turns import Turn
+from app.gateway.wants import NOTHING_WANTED, Wants
 from app.observability.record import RequestRecord
 from app.schemas.anthropic_error import word
 from app.translate.chat_to_messages import DecodedChat, decode_chat_request, downgrade_forced_tool, to_messages
+from app.translate.history import preview
 from app.translate.rate_limit_headers import to_openai
 
 MESSAGES_PATH = "/v1/messages"
@@ -36,19 +47,28 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
 
     Args:
         chat: the client's request.
-        call: what it has become.
+        call: what it has become; of a session's turn, what is known of it before its history is.
         thinking_tokens: the budget of the ``X-Claude-Max-Thinking-Tokens`` header.
         strict: the header ``x-claude-wrapper-strict``, where it was sent.
+        session: the id of its session; empty without one.
+        wants: what its headers ask of the things that are kept.
     """
 
     chat: DecodedChat
     call: MessagesCall
     thinking_tokens: int | None = None
     strict: bool | None = None
+    session: str = ""
+    wants: Wants = NOTHING_WANTED
 
 
 def read_chat(
-    services: Services, body: bytes, *, thinking_tokens: int | None = None, strict: bool | None = None
+    services: Services,
+    body: bytes,
+    *,
+    thinking_tokens: int | None = None,
+    strict: bool | None = None,
+    wants: Wants = NOTHING_WANTED,
 ) -> ChatRequest:
     """Decodes and translates a request body.
 
@@ -57,54 +77,60 @@ def read_chat(
         NotFound: no such model.
     """
     chat = decode_chat_request(body)
-    call = to_messages(chat, services.models, services.translation, thinking_tokens=thinking_tokens, strict=strict)
-    return ChatRequest(chat=chat, call=call, thinking_tokens=thinking_tokens, strict=strict)
+    session = _session_of(chat, wants)
+    if session:
+        chat = replace(chat, request=replace(chat.request, session_id=session))
+    translate = preview if session else to_messages
+    call = translate(chat, services.models, services.translation, thinking_tokens=thinking_tokens, strict=strict)
+    if session and call.n > 1:
+        raise InvalidRequest(
+            "A turn of a session has one answer: leave out n, or the session.", param="n", code="unsupported_value"
+        )
+    return ChatRequest(
+        chat=chat, call=call, thinking_tokens=thinking_tokens, strict=strict, session=session, wants=wants
+    )
+
+
+def _session_of(chat: DecodedChat, wants: Wants) -> str:
+    in_body = chat.request.session_id
+    if not in_body:
+        return wants.session
+    if wants.session and wants.session != in_body:
+        raise InvalidRequest(
+            "'session_id' and the header X-Session-ID name two sessions: send one of them.",
+            param="session_id",
+            code="invalid_value",
+        )
+    return session_id(in_body, param="session_id")
 
 
 class Admitted(Struct, frozen=True, kw_only=True):
-    """A request that may go on.
+    """A request that may be sent to Anthropic.
 
     Args:
         call: what it has become; its ``max_tokens`` may have been lowered to what a budget leaves.
         permit: what it holds.
         spending: what its calls use.
+        turn: of its session.
+        history: of that session, as far as it counts.
+        kept: answers with tool calls that were found again, by the id of their first call.
         credential: the client's own Anthropic key, if that is what pays.
+        headers: of the client's reply, apart from those that come from Anthropic.
     """
 
     call: MessagesCall
     permit: Permit
     spending: Spending
+    turn: Turn | None = None
+    history: SessionHistory | None = None
+    kept: Mapping[str, bytes] = {}
     credential: str = ""
+    headers: Mapping[str, str] = {}
 
-
-async def admit(services: Services, request: ChatRequest, record: RequestRecord, caller: Caller) -> Admitted:
-    """Lets a request in, or raises what stands against it; see ``Admission.admit``."""
-    call = request.call
-    strict = services.translation.strict if request.strict is None else request.strict
-    names = services.models.names_of(call.model, asked=request.chat.model)
-    is_ours = not caller.credential
-    asked_at = services.monotonic()
-    record.client_credential = not is_ours
-    try:
-        permit = await services.admission.admit(caller, demand_of(call, names, is_ours=is_ours, strict=strict))
-    except GatewayError:
-        record.degraded = services.admission.alone_at >= asked_at
-        raise
-    call = granted(call, permit.max_tokens)
-    spending = Spending(
-        call, services.ratios, services.pace, services.prompts, monotonic=services.monotonic, is_ours=is_ours
-    )
-    permit.progress = spending.use
-    record.tenant, record.key_id = permit.tenant, permit.account.key_id
-    record.degraded = permit.degraded
-    return Admitted(call=call, permit=permit, spending=spending, credential=caller.credential)
-
-
-def settle(services: Services, admitted: Admitted, record: RequestRecord, *, complete: bool) -> None:
-    """The request is over, whatever has become of it."""
-    use = admitted.spending.use(complete=complete)
-    record.nano, record.estimated = use.nano, use.estimated
-    services.ledger.settle(admitted.permit, use)
+    @property
+    def keeps_content(self) -> bool:
+        """Whether the content of the answer will be needed again, exactly as it comes."""
+        return self.turn is not None or self.call.keeps_answers
 
 
 async def send(
@@ -133,6 +159,7 @@ async def send(
         stream=call.upstream_stream,
         headers=headers,
         credential=admitted.credential,
+        affinity=call.affinity,
         watch=sent,
     )
     try:
@@ -186,6 +213,8 @@ def downgraded(services: Services, request: ChatRequest, admitted: Admitted) -> 
         request.chat,
         services.models,
         services.translation,
+        history=admitted.history,
+        kept=admitted.kept,
         thinking_tokens=request.thinking_tokens,
         strict=request.strict,
     )
@@ -193,14 +222,19 @@ def downgraded(services: Services, request: ChatRequest, admitted: Admitted) -> 
     return call
 
 
-def reply_headers(upstream: Mapping[str, str], admitted: Admitted, now: float) -> dict[str, str]:
-    """Headers of a client's reply that come from Anthropic's reply (spec/errors-and-headers.md).
+def reply_headers(upstream: Mapping[str, str], permit: Permit, own: Mapping[str, str], now: float) -> dict[str, str]:
+    """Headers of a client's reply, those that come from Anthropic's among them (spec/errors-and-headers.md).
 
     The gateway's own rates win over those of the account that all clients share; while the store is away nobody knows
     how they stand, and there are none.
+
+    Args:
+        upstream: headers of Anthropic's reply.
+        permit: of the request.
+        own: what the gateway has to tell.
+        now: Unix seconds.
     """
-    permit = admitted.permit
     headers = {} if permit.degraded else {**to_openai(upstream, now), **permit.headers}
     if request_id := upstream.get("request-id"):
         headers["request-id"] = request_id
-    return headers
+    return {**headers, **own}

@@ -223,6 +223,13 @@ class Gate:
         """Whether a caller is known to this worker without asking the store."""
         return caller.verified or self._memory.recall(caller.tag, caller.key_id, caller.secret_hash) is not None
 
+    async def known(self, caller: Caller) -> Caller:
+        """The caller with what its stored key may do, from this worker's memory where it is there; see ``verified``."""
+        if caller.verified:
+            return caller
+        key = self._memory.recall(caller.tag, caller.key_id, caller.secret_hash)
+        return await self.verified(caller) if key is None else _owner("stored", caller.tag, key)
+
     def wrong(self, presented: Presented) -> None:
         """A presented key turned out to be wrong: counts it, beside the requests."""
         counting = asyncio.ensure_future(self._guesses.wrong(presented.group(), self._monotonic()))

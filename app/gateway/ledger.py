@@ -222,7 +222,7 @@ class Ledger:
         settlement = _Settlement(permit.id, permit.account, permit.model, use, permit.admitted)
         if permit.admitted or permit.asked:
             self._send(settlement)
-        elif use.requests:
+        elif use.requests or use.cache_hits:
             self._add_up(settlement)
 
     def give_back(self, permit_id: str, account: Account, model: str) -> None:

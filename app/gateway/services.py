@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 
 from app.config import Config
+from app.domain.caching import CacheRule
 from app.domain.key_file import KeyFile
 from app.domain.learned_prompts import LearnedPrompts
 from app.domain.models import ModelTable
 from app.domain.output_meter import LearnedRatios
 from app.domain.pace import LearnedPace
+from app.domain.sessions import SessionRules
 from app.domain.upstream import Upstream
+from app.errors import StateError
 from app.gateway.admission import Admission
+from app.gateway.flights import Flights
 from app.gateway.gate import Gate
 from app.gateway.ledger import Ledger
 from app.observability.process import ProcessFigures
+from app.state.cache_room import CacheRoom
 from app.state.connection import StateConnection
 from app.state.key_memory import KeyMemory
+from app.state.wakes import Wakes
 from app.translate.chat_to_messages import TranslationSettings
+
+log = logging.getLogger(__name__)
 
 
 class Services:
@@ -33,7 +43,10 @@ class Services:
         admission: lets requests in.
         ledger: leases to renew, settlements to make.
         memory: stored keys that were seen lately.
+        wakes: who of this worker waits for what another one does.
+        cache_room: whether the store has room for cached answers.
         process: figures of this worker.
+        new_session_id: names a session that was given no id; nobody guesses it.
         now: the wall clock, in Unix seconds.
         monotonic: seconds.
 
@@ -41,24 +54,36 @@ class Services:
         ratios: how many tokens there are in what a stream shows, as learned.
         pace: how fast plain answers come, as learned.
         prompts: what prompts turned out to be, as learned.
+        flights: answers in the making.
+        cache_rule: of keys that set none.
+        session_rules: the bounds of sessions.
+        seated: tags of the tenants whose sessions were changed here since their indexes were pruned.
     """
 
     __slots__ = (
+        "_beside",
         "admission",
+        "cache_room",
+        "cache_rule",
         "config",
+        "flights",
         "gate",
         "ledger",
         "memory",
         "models",
         "monotonic",
+        "new_session_id",
         "now",
         "pace",
         "process",
         "prompts",
         "ratios",
+        "seated",
+        "session_rules",
         "state",
         "translation",
         "upstream",
+        "wakes",
     )
 
     def __init__(
@@ -73,7 +98,10 @@ class Services:
         admission: Admission,
         ledger: Ledger,
         memory: KeyMemory,
+        wakes: Wakes,
+        cache_room: CacheRoom,
         process: ProcessFigures,
+        new_session_id: Callable[[], str],
         now: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
@@ -86,12 +114,47 @@ class Services:
         self.admission = admission
         self.ledger = ledger
         self.memory = memory
+        self.wakes = wakes
+        self.cache_room = cache_room
         self.process = process
+        self.new_session_id = new_session_id
         self.now = now
         self.monotonic = monotonic
         self.ratios = LearnedRatios()
         self.pace = LearnedPace()
         self.prompts = LearnedPrompts()
+        self.flights = Flights()
+        self.cache_rule = CacheRule(mode=config.cache, ttl_s=config.cache_ttl, share_within=config.share_within)
+        self.session_rules = SessionRules(
+            ttl_s=config.session_ttl,
+            max_sessions=config.max_sessions,
+            max_messages=config.session_max_messages,
+            max_bytes=config.session_max_bytes,
+        )
+        self.seated: set[str] = set()
+        self._beside: set[asyncio.Future[object]] = set()
+
+    def take_seated(self) -> set[str]:
+        """The tags of ``seated``, which begins anew."""
+        tags, self.seated = self.seated, set()
+        return tags
+
+    def beside(self, work: Awaitable[object]) -> None:
+        """Has something done that no request waits for and that may fail: the store may be away."""
+        task = asyncio.ensure_future(work)
+        self._beside.add(task)
+        task.add_done_callback(self._done_beside)
+
+    def _done_beside(self, task: asyncio.Future[object]) -> None:
+        self._beside.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, StateError):
+            log.error("A bug: what was done beside the requests has failed.", exc_info=error)
+
+    async def close(self) -> None:
+        """Waits for what is being done beside the requests."""
+        if self._beside:
+            await asyncio.wait(self._beside)
 
     def take_up_keys(self, key_file: KeyFile) -> None:
         """The keys file was read, at the start or because it changed; a key that it lacks is good no more."""

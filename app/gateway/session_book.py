@@ -21,7 +21,9 @@ from app.domain.sessions import SessionHead, SessionHistory, SessionName, Stored
 from app.errors import Conflict, NotFound, StateError
 from app.gateway.services import Services
 from app.schemas.openai_chat import AssistantMessage, FunctionMessage, Message, ToolMessage, UserMessage
+from app.schemas.sessions import SessionFigures
 from app.state import sessions
+from app.state.session_index import SessionStats
 from app.state.sessions import TurnHeld
 from app.translate.history import split_turn
 
@@ -84,6 +86,25 @@ def session_headers(name: SessionName, *, dropped: int = 0, evicted: Sequence[Se
         others = len(evicted) - len(own)
         headers[EVICTED_HEADER] = ", ".join([*own, f"{others} of another key"] if others else own)
     return headers
+
+
+def session_figures(stats: SessionStats, *, max_sessions: int, ttl_s: int) -> SessionFigures:
+    """How many sessions there are, as it is answered.
+
+    Args:
+        stats: as counted.
+        max_sessions: live ones that a tenant may have.
+        ttl_s: seconds that an unused session is kept.
+    """
+    return SessionFigures(
+        total_sessions=stats.total,
+        active_sessions=stats.active,
+        expired_sessions=stats.expired,
+        average_message_count=round(stats.average_messages, 2),
+        oldest_session_age=round(stats.oldest_age_s, 1),
+        max_sessions=max_sessions,
+        ttl=ttl_s,
+    )
 
 
 async def hold_session(services: Services, name: SessionName, holder: str, *, wait_s: float) -> SessionHistory:

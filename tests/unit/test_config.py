@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from app.config import (
-    NOT_BUILT_YET,
     PREFIX,
     Config,
     SettingError,
@@ -126,12 +125,6 @@ def test_every_setting_has_one_name_of_its_own_and_one_line_of_help() -> None:
 def test_a_variable_that_is_no_setting_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(SettingError, match="Did you mean CLAUDE_WRAPPER_WORKERS"):
         refuse_unknown({"CLAUDE_WRAPPER_WORKRES": "2"}, known_variables(Config))
-
-
-@pytest.mark.parametrize("name", sorted(NOT_BUILT_YET))
-def test_a_setting_of_a_later_release_says_so(name: str) -> None:
-    with pytest.raises(SettingError, match="does not have that feature yet"):
-        refuse_unknown({PREFIX + name: "1"}, known_variables(Config))
 
 
 def test_what_is_ours_or_not_of_our_prefix_is_let_through() -> None:

@@ -1,0 +1,377 @@
+"""How a chat completion is let in, and made ready: admission, its session, its kept thinking, its shared answer.
+
+Everything that has to be known of the store before Anthropic is called is asked in one round trip: the admission with
+the shared answer, and beside it, over the connection for large values, the session and the kept answers. Without any of
+these it is the admission alone. Contract: DESIGN.md sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from msgspec import Struct
+
+from app.domain.auth import Caller
+from app.domain.caching import CachePlan, plan_cache
+from app.domain.calls import MessagesCall
+from app.domain.limits import Refusal, Use
+from app.domain.pricing import WorstCase, worst_case
+from app.domain.sessions import SessionName
+from app.errors import GatewayError, IdempotencyKeyReused, StateError
+from app.gateway.admission import limited, scope_missing, state_needed
+from app.gateway.chat import Admitted, ChatRequest
+from app.gateway.flights import Flight
+from app.gateway.ledger import NOTHING_USED, Permit
+from app.gateway.services import Services
+from app.gateway.session_book import session_scope
+from app.gateway.spending import Spending, demand_of, granted
+from app.gateway.turns import Turn
+from app.observability.record import RequestRecord
+from app.state.answers import Slot, join_flight, land_flight
+from app.state.connection import Command, Reply
+from app.state.kept_answers import kept_commands, read_kept
+from app.state.scripts import ScriptCall
+from app.state.session_index import peek_commands, read_peek
+from app.state.wakes import Wake
+from app.translate.answer_identity import request_fingerprint, same_answer_key
+from app.translate.chat_to_messages import to_messages
+from app.translate.kept_thinking import kept_ids
+
+CACHE_HEADER = "x-claude-wrapper-cache"
+BYPASS = {CACHE_HEADER: "BYPASS"}
+
+
+class Shared(Struct, frozen=True, kw_only=True):
+    """An answer that equal requests share.
+
+    Args:
+        slot: where it is.
+        fingerprint: of the whole request, for an ``Idempotency-Key``; else empty.
+        max_age_s: of an answer that is good enough; ``None``: any.
+        joins: an answer that is there, or in the making, is good enough.
+        ttl_s: seconds that it is kept; 0: only while it is made.
+    """
+
+    slot: Slot
+    fingerprint: bytes = b""
+    max_age_s: float | None = None
+    joins: bool = True
+    ttl_s: int
+
+
+class Entry:
+    """A request that was let in. It is over after ``close``, whatever has become of it.
+
+    Args:
+        services: the rooms.
+        request: what the client asked for.
+        record: notes of the request, for the log.
+        caller: who asks.
+
+    Attributes:
+        permit: what it holds, once it was let in.
+        shared: the answer that it shares with equal requests.
+        flight: where that is being made.
+        drives: this request was the first of this worker to ask for it.
+        wake: tells when asking for it again is worth it; only for who drives.
+        is_driving: a task makes the shared answer, for other requests, too; it closes the entry.
+        headers: of the client's reply, by what is known so far.
+    """
+
+    def __init__(self, services: Services, request: ChatRequest, record: RequestRecord, caller: Caller) -> None:
+        self._services = services
+        self._caller = caller
+        self._stack = ExitStack()
+        self._turn: Turn | None = None
+        self._kept: tuple[str, ...] = ()
+        self._reading: asyncio.Future[list[Reply | StateError]] | None = None
+        self._admitted: Admitted | None = None
+        self._is_settled = False
+        self.request = request
+        self.record = record
+        self.permit: Permit
+        self.shared: Shared | None = None
+        self.flight: Flight | None = None
+        self.drives = False
+        self.is_driving = False
+        self.wake = Wake()
+        self.headers: dict[str, str] = dict(BYPASS)
+
+    @property
+    def call(self) -> MessagesCall:
+        """What the request has become, as far as is known."""
+        return self.request.call if self._admitted is None else self._admitted.call
+
+    @property
+    def credential(self) -> str:
+        """The client's own Anthropic key, if that is what pays."""
+        return self._caller.credential
+
+    async def let_in(self) -> None:
+        """Admission, and everything that is asked along with it; see ``Admission.admit`` for what it raises.
+
+        Raises:
+            IdempotencyKeyReused: the same key is being used by another request on this worker.
+        """
+        services, request, caller = self._services, self.request, self._caller
+        permit_id = services.ledger.new_id()
+        owner = await self._owner()
+        self.shared = self._shared(owner)
+        commands: list[Command] = []
+        try:
+            if self.shared is not None:
+                commands += self._board(self.shared, permit_id)
+            name = self._session(owner)
+            if name is not None:
+                self._turn = Turn(services, name, permit_id, request.wants, request.chat.request.messages)
+                commands += peek_commands(name)
+            if request.call.keeps_answers or name is not None:
+                self._kept = kept_ids(request.chat)
+            if self._kept:
+                reads = kept_commands(caller.tag, self._kept)
+                self._reading = asyncio.ensure_future(services.state.pipeline(reads, large=True))
+            self.permit = await self._admit(permit_id, name, commands)
+            if name is not None and self.permit.replies:
+                self._foresee(name, self.permit.replies[-len(peek_commands(name)) :])
+        except BaseException:
+            self._leave_session()
+            self._leave_flight(permit_id)
+            self._stack.close()
+            raise
+
+    def _leave_flight(self, permit_id: str) -> None:
+        """It was not let in: others have to make the answer that it may have promised to make."""
+        flight, shared, services = self.flight, self.shared, self._services
+        if flight is None or shared is None or not self.drives:
+            return
+        services.flights.close(flight)
+        flight.abandon()
+        if shared.joins:
+            services.beside(
+                land_flight(services.state, shared.slot, permit_id, value=None, fingerprint=shared.fingerprint, ttl_s=1)
+            )
+
+    async def _owner(self) -> Caller:
+        """The caller with what is known of its key: whom it shares with, and what it may do."""
+        services, caller, request = self._services, self._caller, self.request
+        if caller.verified:
+            return caller
+        if request.wants.is_none and not request.session and not services.gate.remembers(caller):
+            return caller  # it wants nothing that would be worth a look-up
+        return await services.gate.known(caller)
+
+    def _shared(self, owner: Caller) -> Shared | None:
+        services, request = self._services, self.request
+        wants, chat = request.wants, request.chat
+        scope = session_scope(services, owner)
+        if wants.idempotency_key:
+            named = hashlib.sha256(f"once {scope} {wants.idempotency_key}".encode()).hexdigest()
+            return Shared(
+                slot=Slot("once", owner.tag, named[:40]),
+                fingerprint=request_fingerprint(chat, request.thinking_tokens),
+                ttl_s=services.config.idempotency_ttl,
+            )
+        plan = self._cache_plan(owner)
+        if plan is None:
+            return None
+        identity = same_answer_key(chat, request.call, thinking_tokens=request.thinking_tokens)
+        digest = hashlib.sha256(f"answer {scope} ".encode() + identity).hexdigest()
+        return Shared(
+            slot=Slot("answer", owner.tag, digest[:40]),
+            max_age_s=plan.max_age_s,
+            joins=plan.reads,
+            ttl_s=plan.ttl_s if plan.stores else 0,
+        )
+
+    def _cache_plan(self, owner: Caller) -> CachePlan | None:
+        if self.request.session or owner.credential:
+            return None  # a conversation goes on, it does not repeat itself; and nobody pays for another's answer
+        return plan_cache(owner.cache.over(self._services.cache_rule), self.request.wants.cache)
+
+    def _board(self, shared: Shared, permit_id: str) -> list[Command]:
+        """Joins the flight of this worker, or begins one and asks the store."""
+        services = self._services
+        flight = services.flights.find(shared.slot) if shared.joins else None
+        if flight is None:
+            created = int(services.now())
+            self.drives = True
+            if not shared.joins:
+                self.flight = Flight(shared.slot, shared.fingerprint, created)
+                return []
+            self.flight = services.flights.open(shared.slot, shared.fingerprint, created)
+            self.expect_wake(shared)
+            return [self.join_command(permit_id)]
+        if flight.fingerprint != shared.fingerprint:
+            raise key_reused()
+        self.flight = flight
+        return []
+
+    def expect_wake(self, shared: Shared) -> None:
+        """From now on it is noticed when another worker has ended its flight."""
+        self.wake = self._stack.enter_context(self._services.wakes.expect(shared.slot.digest))
+
+    def join_command(self, permit_id: str = "") -> ScriptCall:
+        """Asks the store for the shared answer, or who makes it."""
+        shared = self.shared
+        assert shared is not None  # noqa: S101 - for the type checker
+        return join_flight(
+            shared.slot,
+            permit_id or self.permit.id,
+            channel=self._services.wakes.channel,
+            fingerprint=shared.fingerprint,
+            max_age_s=shared.max_age_s,
+        )
+
+    def _session(self, owner: Caller) -> SessionName | None:
+        request = self.request
+        if not request.session:
+            return None
+        if "sessions" not in owner.scopes:
+            raise scope_missing("sessions")
+        return SessionName(owner.tag, session_scope(self._services, owner), request.session)
+
+    async def _admit(self, permit_id: str, name: SessionName | None, commands: Sequence[Command]) -> Permit:
+        services, request, record, caller = self._services, self.request, self.record, self._caller
+        call = request.call
+        strict = services.translation.strict if request.strict is None else request.strict
+        names = services.models.names_of(call.model, asked=request.chat.model)
+        is_ours = not caller.credential
+        is_once = self.shared is not None and self.shared.slot.kind == "once"
+        asked_at = services.monotonic()
+        record.client_credential = not is_ours
+        try:
+            permit = await services.admission.admit(
+                caller,
+                demand_of(call, names, is_ours=is_ours, strict=strict, grows=name is not None),
+                permit_id=permit_id,
+                sid=name.sid if name is not None else "",
+                alongside=commands,
+                needs_state=name is not None or is_once or bool(self._kept),
+            )
+        except GatewayError:
+            record.degraded = services.admission.alone_at >= asked_at
+            raise
+        record.tenant, record.key_id = permit.tenant, permit.account.key_id
+        record.degraded = permit.degraded
+        return permit
+
+    def _foresee(self, name: SessionName, replies: Sequence[Reply | StateError]) -> None:
+        """Tells which session will have to go for a new one."""
+        going = read_peek(name, replies, self._services.session_rules.max_sessions)
+        if going is not None:
+            shown = going.id if going.scope == name.scope else "1 of another key"
+            self.headers["x-claude-wrapper-session-evicted"] = shown
+
+    async def ready(self) -> Admitted:
+        """The call as it will be made: the session's history before it, kept thinking back in its place.
+
+        Raises:
+            Conflict: another turn holds the session.
+            InvalidRequest: with its history the request cannot be served.
+            RateLimited: what was reserved does not cover it.
+            StateUnavailable: the store went away meanwhile.
+        """
+        services, request, permit, turn = self._services, self.request, self.permit, self._turn
+        call = request.call
+        try:
+            if turn is not None:
+                await turn.hold(permit)
+                self.headers |= turn.headers
+                if not turn.is_new:
+                    self.headers.pop("x-claude-wrapper-session-evicted", None)
+            kept = read_kept(self._kept, await self._reading) if self._reading is not None else {}
+        except StateError as error:
+            raise state_needed(error) from error
+        if turn is not None or kept or self._kept:
+            call = to_messages(
+                request.chat,
+                services.models,
+                services.translation,
+                history=turn.history if turn is not None else None,
+                kept=kept,
+                thinking_tokens=request.thinking_tokens,
+                strict=request.strict,
+            )
+            if call.restored or call.lost:
+                self.headers["x-claude-wrapper-thinking"] = f"restored={call.restored}, lost={call.lost}"
+            call = self._covered(granted(call, permit.max_tokens))
+        else:
+            call = granted(call, permit.max_tokens)
+        spending = Spending(
+            call,
+            services.ratios,
+            services.pace,
+            services.prompts,
+            monotonic=services.monotonic,
+            is_ours=not self.credential,
+        )
+        permit.progress = spending.use
+        self._admitted = Admitted(
+            call=call,
+            permit=permit,
+            spending=spending,
+            turn=turn,
+            history=turn.history if turn is not None else None,
+            kept=kept,
+            credential=self.credential,
+            headers=self.headers,
+        )
+        return self._admitted
+
+    def _covered(self, call: MessagesCall) -> MessagesCall:
+        """The call within what is reserved of budgets: what has come to the prompt shortens the answer."""
+        held, worst = self.permit.hold.nano, worst_case(call)
+        if not held or not isinstance(worst, WorstCase) or not worst.output_nano_per_token:
+            return call
+        affordable = (held - worst.input_nano) // worst.output_nano_per_token
+        if affordable >= call.max_tokens:
+            return call
+        strict = self._services.translation.strict if self.request.strict is None else self.request.strict
+        if affordable < (call.max_tokens if strict else call.least_tokens):
+            refusal = Refusal(whose="key", limit="budget_reserved", retry_after_s=1)
+            raise limited(refusal, self._services.admission.limits_of(self._caller.limits), {})
+        return granted(call, affordable)
+
+    def settle(self, *, complete: bool) -> None:
+        """Its call is over, whatever has become of it; the first time counts."""
+        admitted = self._admitted
+        if admitted is None:
+            self._give_back(NOTHING_USED)
+        elif not self._is_settled:
+            use = admitted.spending.use(complete=complete)
+            self.record.nano, self.record.estimated = use.nano, use.estimated
+            self._give_back(use)
+
+    def served(self) -> None:
+        """It has got the answer without a call: it costs nothing."""
+        self._give_back(Use(requests=0, cache_hits=1))
+
+    def _give_back(self, use: Use) -> None:
+        if not self._is_settled:
+            self._is_settled = True
+            self._services.ledger.settle(self.permit, use)
+
+    def _leave_session(self) -> None:
+        if self._turn is not None:
+            self._turn.give_up()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def close(self) -> None:
+        """Frees what it still holds, unless it makes an answer for others, too. May be called twice."""
+        if self.is_driving:
+            return
+        self.settle(complete=False)
+        self._leave_session()
+        self._stack.close()
+
+
+def key_reused() -> IdempotencyKeyReused:
+    """The error of an ``Idempotency-Key`` that belongs to another request."""
+    return IdempotencyKeyReused(
+        "This Idempotency-Key was sent before with another request. Send the same request again, or take a new key.",
+        param="header.idempotency-key",
+    )

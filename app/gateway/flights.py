@@ -1,0 +1,194 @@
+"""Answers in the making on this worker: what has come of each so far, read by everybody who asked for the same.
+
+Whoever asks first makes the flight and drives it (``sharing.py``): by a call of its own, or by waiting for another
+worker's. The others read along. A flight ends with a whole answer, with an error, or abandoned, in which case nobody
+has got anything of it from elsewhere and one of the others begins anew. Contract: DESIGN.md section 3, "Single flight".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from app.domain.recording import RecordedAnswer, RecordedReply
+from app.errors import GatewayError
+from app.state.answers import Slot
+
+#: What clients are told of an upstream reply's headers when it is replayed.
+TOLD_HEADERS = ("request-id",)
+
+
+class Piece(Struct, frozen=True, gc=False):
+    """Bytes of one upstream reply, as they came.
+
+    Args:
+        choice: whose answer, counted from 0.
+        reply: which reply of it; more than one where ``pause_turn`` made a chain.
+        is_stream: part of an event stream; otherwise a whole message as JSON.
+        data: the bytes.
+    """
+
+    choice: int
+    reply: int
+    is_stream: bool
+    data: bytes
+
+
+class Tape:
+    """What Anthropic sends for one answer, in the order of arrival.
+
+    Args:
+        created: Unix seconds that clients are told.
+
+    Attributes:
+        pieces: so far.
+        size_bytes: of them.
+        headers: of the first upstream reply.
+    """
+
+    def __init__(self, created: int) -> None:
+        self.created = created
+        self.pieces: list[Piece] = []
+        self.size_bytes = 0
+        self.headers: dict[str, str] = {}
+
+    def add(self, choice: int, reply: int, data: bytes, *, is_stream: bool) -> None:
+        """Something has arrived."""
+        self.pieces.append(Piece(choice, reply, is_stream, data))
+        self.size_bytes += len(data)
+
+    def note_headers(self, headers: Mapping[str, str]) -> None:
+        """An upstream reply has begun."""
+        self.headers = self.headers or dict(headers)
+
+    def recording(self) -> RecordedAnswer:
+        """Everything, for keeping."""
+        replies: dict[tuple[int, int], list[Piece]] = {}
+        for piece in self.pieces:
+            replies.setdefault((piece.choice, piece.reply), []).append(piece)
+        choices: dict[int, list[RecordedReply]] = {}
+        for (choice, _), pieces in sorted(replies.items()):
+            body = b"".join(piece.data for piece in pieces)
+            choices.setdefault(choice, []).append(RecordedReply(pieces[0].is_stream, body))
+        return RecordedAnswer(
+            created=self.created,
+            choices=tuple(map(tuple, choices.values())),
+            headers={name: self.headers[name] for name in TOLD_HEADERS if name in self.headers},
+        )
+
+
+#: How a flight came by its answer: by a call, from the store, or from another worker's call.
+Origin = Literal["call", "hit", "joined"]
+
+
+class Flight(Tape):
+    """One answer in the making.
+
+    Args:
+        slot: which answer.
+        fingerprint: of the request that it answers.
+        created: Unix seconds.
+
+    Attributes:
+        members: requests that read it.
+        origin: how it came by its answer.
+        age_s: of a stored answer.
+        is_whole: it has ended well.
+        error: it has ended so.
+        abandoned: it has ended, and somebody else has to begin anew.
+        task: drives it.
+    """
+
+    def __init__(self, slot: Slot, fingerprint: bytes, created: int) -> None:
+        super().__init__(created)
+        self.slot = slot
+        self.fingerprint = fingerprint
+        self.members = 0
+        self.origin: Origin = "call"
+        self.age_s = 0.0
+        self.is_whole = False
+        self.error: GatewayError | None = None
+        self.abandoned = False
+        self.task: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def shared_id(self) -> str:
+        """Of a streamed completion that has several choices."""
+        return f"chatcmpl-{self.slot.digest[:24]}"
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more will come."""
+        return self.is_whole or self.abandoned or self.error is not None
+
+    def add(self, choice: int, reply: int, data: bytes, *, is_stream: bool) -> None:
+        """Something has arrived."""
+        super().add(choice, reply, data, is_stream=is_stream)
+        self._tell()
+
+    def replay(self, answer: RecordedAnswer, origin: Origin, age_s: float) -> None:
+        """The answer is there already."""
+        self.created, self.headers, self.origin, self.age_s = answer.created, answer.headers, origin, age_s
+        for choice, replies in enumerate(answer.choices):
+            for number, reply in enumerate(replies):
+                super().add(choice, number, reply.body, is_stream=reply.is_stream)
+        self.land()
+
+    def land(self) -> None:
+        """The answer is whole, and kept where it had to be."""
+        self.is_whole = True
+        self._tell()
+
+    def fail(self, error: GatewayError) -> None:
+        """There will be no answer."""
+        self.error = error
+        self._tell()
+
+    def abandon(self) -> None:
+        """Whoever drove it has left; nothing if it is over."""
+        if not self.is_over:
+            self.abandoned = True
+            self._tell()
+
+    def leave(self) -> None:
+        """One reader less; when none is left, what drives the flight is cancelled."""
+        self.members -= 1
+        if not self.members and self.task is not None and not self.is_over:
+            self.task.cancel()
+
+    async def change(self) -> None:
+        """Waits until something has arrived, or it is over."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        await waiting
+
+    def _tell(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+
+class Flights:
+    """The flights of one worker, by slot."""
+
+    def __init__(self) -> None:
+        self._open: dict[Slot, Flight] = {}
+
+    def find(self, slot: Slot) -> Flight | None:
+        """The flight that is under way."""
+        return self._open.get(slot)
+
+    def open(self, slot: Slot, fingerprint: bytes, created: int) -> Flight:
+        """A new flight, which others find from now on."""
+        flight = self._open[slot] = Flight(slot, fingerprint, created)
+        return flight
+
+    def close(self, flight: Flight) -> None:
+        """Nobody finds it any more; those who read it go on."""
+        if self._open.get(flight.slot) is flight:
+            del self._open[flight.slot]

@@ -1,0 +1,310 @@
+"""One answer for equal requests: who makes it, who reads it, and what happens when whoever makes it is gone.
+
+The first request of a worker that asks for an answer *drives* its flight: it finds the answer in the store, waits for
+the worker that is making it, or makes it, by a call of its own. All requests of the worker, the driver among them, read
+the flight. When the driver's client leaves, the flight goes on as long as somebody reads it. Contract: DESIGN.md
+section 3, "Response cache" and "Single flight".
+
+Who takes over: a leader that dies loses its lease, and one of those who asked its slot again leads. An answer that a
+leader got and that is no good for others (cut off, refused, an error) is not stored; each other worker then makes its
+own, one after the other twice, and after that at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Final, Literal
+
+from app.domain.calls import MessagesCall
+from app.domain.recording import RecordedAnswer, decode_recording, encode_recording
+from app.errors import GatewayError, InternalError, StateError
+from app.gateway.admission import state_needed
+from app.gateway.entrance import CACHE_HEADER, Entry, Shared, key_reused
+from app.gateway.flights import Flight, Origin
+from app.gateway.live_answer import LiveAnswer
+from app.gateway.services import Services
+from app.gateway.whole_answer import answer_whole
+from app.state.answers import (
+    Follow,
+    Hit,
+    Join,
+    Large,
+    Lead,
+    Reused,
+    fetch_large,
+    jittered_ttl,
+    land_flight,
+    read_join,
+    renew_flight,
+)
+from app.translate.replay import is_storable, is_whole
+
+log = logging.getLogger(__name__)
+
+#: A wake is a hint that may be lost: whoever follows asks again after this long.
+ASK_AGAIN_S: Final = 1.0
+#: So many leaders may fail before whoever follows makes the answer without asking again.
+MOST_LEADERS: Final = 2
+
+#: How a reply is marked in its usage; empty for the request that made the call.
+Mark = Literal["", "hit", "joined"]
+
+_WORDS: Final[dict[Origin, str]] = {"call": "MISS", "hit": "HIT", "joined": "JOINED"}
+
+
+class Part:
+    """One request's part in a shared answer.
+
+    Args:
+        services: the rooms.
+        entry: the request, which was let in.
+    """
+
+    def __init__(self, services: Services, entry: Entry) -> None:
+        assert entry.flight is not None  # noqa: S101 - for the type checker
+        self._services = services
+        self._entry = entry
+        self._drives = entry.drives
+        self.flight: Flight = entry.flight
+        self.flight.members += 1
+        if entry.drives:
+            replies = entry.permit.replies if entry.shared is not None and entry.shared.joins else (_LEADS,)
+            self._drive(replies[0] if replies else StateError("The request was let in without the state store."))
+
+    @property
+    def call(self) -> MessagesCall:
+        """What the answer is rendered for."""
+        return self._entry.call
+
+    @property
+    def mark(self) -> Mark:
+        """How the reply is marked."""
+        if self.flight.origin == "hit":
+            return "hit"
+        return "" if self._drives and self.flight.origin == "call" else "joined"
+
+    async def begun(self) -> None:
+        """Waits until something has come, or it is over; the headers are known then.
+
+        Raises:
+            GatewayError: there will be no answer.
+        """
+        while True:
+            flight = self.flight
+            if flight.error is not None:
+                raise flight.error
+            if flight.abandoned:
+                await self._take_over()
+            elif flight.pieces or flight.is_whole:
+                break
+            else:
+                await flight.change()
+        self._tell()
+
+    async def whole(self) -> Flight:
+        """The flight, once its answer is whole.
+
+        Raises:
+            GatewayError: there will be no answer.
+        """
+        await self.begun()
+        while not self.flight.is_whole:
+            if self.flight.error is not None:
+                raise self.flight.error
+            if self.flight.abandoned:  # nothing of it has been given to the client yet
+                await self._take_over()
+            else:
+                await self.flight.change()
+        self._tell()
+        if self.mark:
+            self._entry.served()
+        return self.flight
+
+    async def leave(self) -> None:
+        """The request is over, whatever has become of it; a call that nobody else needs is cancelled."""
+        flight = self.flight
+        flight.leave()
+        if flight.task is not None and not flight.members:
+            await asyncio.gather(flight.task, return_exceptions=True)
+
+    def _tell(self) -> None:
+        headers, mark = self._entry.headers, self.mark
+        headers[CACHE_HEADER] = {"hit": "HIT", "joined": "JOINED"}.get(mark, "MISS")
+        if mark == "hit":
+            headers["age"] = str(int(self.flight.age_s))
+        if mark and self.flight.slot.kind == "once":
+            headers["idempotent-replayed"] = "true"
+
+    async def _take_over(self) -> None:
+        """Whoever drove it was not let in, or has lost the store: this request does, or reads whose turn it is now."""
+        entry, services = self._entry, self._services
+        self.flight.members -= 1
+        flight = services.flights.find(self.flight.slot)
+        if flight is None:
+            flight = services.flights.open(self.flight.slot, self.flight.fingerprint, int(services.now()))
+            self._drives = True
+        self.flight = flight
+        flight.members += 1
+        if flight.task is None and self._drives and entry.shared is not None:
+            entry.expect_wake(entry.shared)
+            self._drive(None)
+
+    def _drive(self, reply: object) -> None:
+        drive = _Drive(self._services, self._entry, self.flight)
+        self._entry.is_driving = True
+        self.flight.task = asyncio.create_task(drive.run(reply))
+
+
+_LEADS: Final = Lead()
+
+
+class _Drive:
+    """Brings a flight to its end."""
+
+    def __init__(self, services: Services, entry: Entry, flight: Flight) -> None:
+        assert entry.shared is not None  # noqa: S101 - for the type checker
+        self._services = services
+        self._entry = entry
+        self._flight = flight
+        self._shared: Shared = entry.shared
+        self._leads = False
+
+    async def run(self, reply: object) -> None:
+        """Runs until the flight is over.
+
+        Args:
+            reply: of the store, to the question who makes the answer; ``None``: it has to be asked first.
+        """
+        flight = self._flight
+        try:
+            await self._end_by(reply)
+        except GatewayError as error:
+            flight.fail(error)
+        except Exception:  # the task's outermost edge
+            log.exception("A bug: a shared answer was not made.")
+            flight.fail(InternalError("The gateway has failed; please report this."))
+        finally:
+            self._services.flights.close(flight)
+            flight.abandon()
+            if self._leads:
+                self._services.beside(self._land(None))
+            self._entry.is_driving = False
+            self._entry.close()
+
+    async def _end_by(self, reply: object) -> None:
+        join, leaders = await self._first(reply), set[str]()
+        while True:
+            match join:
+                case Hit():
+                    answer = decode_recording(join.value)
+                    if answer is not None:
+                        self._replay(answer, join.age_s, followed=bool(leaders))
+                        return
+                    await self._lead()
+                    return
+                case Large():
+                    value = await fetch_large(self._services.state, self._shared.slot)
+                    answer = decode_recording(value) if value is not None else None
+                    if answer is not None:
+                        self._replay(answer, join.age_s, followed=bool(leaders))
+                        return
+                    join = await self._ask()
+                case Follow():
+                    leaders.add(join.leader)
+                    if len(leaders) > MOST_LEADERS:
+                        await self._lead()
+                        return
+                    await self._entry.wake.wait(ASK_AGAIN_S)
+                    join = await self._ask()
+                case Reused():
+                    raise key_reused()
+                case Lead():
+                    self._leads = self._shared.joins
+                    await self._lead()
+                    return
+
+    async def _first(self, reply: object) -> Join:
+        if isinstance(reply, Lead):
+            return reply
+        try:
+            return read_join(reply) if reply is not None else await self._ask()
+        except StateError as error:
+            return self._without_store(error)
+
+    async def _ask(self) -> Join:
+        try:
+            script, names, args = self._entry.join_command()
+            return read_join(await self._services.state.run_script(script, names, args))
+        except StateError as error:
+            return self._without_store(error)
+
+    def _without_store(self, error: StateError) -> Join:
+        """A cache that is away is no cache; the promise of an ``Idempotency-Key`` cannot be kept."""
+        if self._shared.slot.kind == "once":
+            raise state_needed(error) from error
+        return _LEADS
+
+    def _replay(self, answer: RecordedAnswer, age_s: float, *, followed: bool) -> None:
+        self._entry.served()
+        self._flight.replay(answer, "joined" if followed else "hit", age_s)
+
+    async def _lead(self) -> None:
+        """Makes the answer by a call of its own."""
+        services, entry, flight = self._services, self._entry, self._flight
+        admitted = await entry.ready()
+        if self._leads:
+            admitted.permit.renewals.append(self._renew)
+        if admitted.call.stream:
+            live = LiveAnswer(services, entry, admitted, created=flight.created, tape=flight)
+            try:
+                await live.open()
+                while not live.stopped:
+                    await live.next()
+                await live.finish()
+            finally:
+                await live.close()
+        else:
+            await answer_whole(services, entry, admitted, created=flight.created, tape=flight)
+        await self._keep(admitted.call)
+        flight.land()
+
+    async def _renew(self) -> None:
+        await renew_flight(
+            self._services.state, self._shared.slot, self._entry.permit.id, fingerprint=self._shared.fingerprint
+        )
+
+    async def _keep(self, call: MessagesCall) -> None:
+        """Stores the answer where it is good for others."""
+        services, shared = self._services, self._shared
+        answer = self._flight.recording()
+        if shared.slot.kind == "once":
+            if is_whole(answer):
+                self._leads = False
+                try:
+                    await self._land(answer)
+                except StateError as error:
+                    raise state_needed(error) from error
+            return
+        is_good = is_storable(answer) and call.max_tokens == self._entry.request.call.max_tokens
+        if shared.ttl_s and is_good and self._flight.size_bytes <= services.config.cache_max_entry_bytes:
+            self._leads = False
+            services.beside(self._store(answer))
+
+    async def _store(self, answer: RecordedAnswer) -> None:
+        services = self._services
+        room = await services.cache_room.has_room(self._flight.size_bytes, services.admission.workers_seen)
+        await self._land(answer if room else None)
+
+    async def _land(self, answer: RecordedAnswer | None) -> None:
+        shared = self._shared
+        is_once = shared.slot.kind == "once"
+        await land_flight(
+            self._services.state,
+            shared.slot,
+            self._entry.permit.id,
+            value=None if answer is None else encode_recording(answer),
+            fingerprint=shared.fingerprint,
+            ttl_s=shared.ttl_s if is_once else jittered_ttl(max(shared.ttl_s, 1), random.random),
+        )

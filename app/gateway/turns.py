@@ -1,0 +1,214 @@
+"""One turn of a session: held from the admission of its request to its settlement, and committed whole or not at all.
+
+While a turn holds its session nobody else writes to it, on any replica; its lease is renewed with that of the request.
+Contract: DESIGN.md section 3, "Sessions".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from app.domain.calls import MessagesCall
+from app.domain.sessions import SessionHead, SessionHistory, SessionName, StoredTurn, first_role, turns_to_drop
+from app.errors import Conflict, GatewayError, StateError
+from app.gateway.ledger import Permit
+from app.gateway.services import Services
+from app.gateway.session_book import DROPPED_HEADER, SESSION_HEADER, hold_session, seat
+from app.gateway.wants import Wants
+from app.schemas.openai_chat import Message
+from app.state.sessions import TurnHeld, commit_turn, open_turn, read_session, release_turn, renew_turn
+from app.translate.history import NewMessages, split_turn
+
+#: How many messages of the session came before this turn; 0: it begins with it.
+MESSAGES_HEADER: Final = "x-claude-wrapper-session-messages"
+FORKED_HEADER: Final = "x-claude-wrapper-session-forked-from"
+
+
+class Turn:
+    """A turn.
+
+    Args:
+        services: the rooms.
+        name: of the session.
+        holder: id of the permit of its request.
+        wants: whether it waits, and forks.
+        messages: the client's.
+
+    Attributes:
+        name: of the session that it is committed to; another one once it has forked.
+        history: what comes before it, without what had to be dropped.
+        headers: what the reply tells of it.
+    """
+
+    def __init__(
+        self, services: Services, name: SessionName, holder: str, wants: Wants, messages: Sequence[Message]
+    ) -> None:
+        self._services = services
+        self._holder = holder
+        self._wants = wants
+        self._messages = messages
+        self._base = SessionHead()
+        self._copied: tuple[StoredTurn, ...] = ()
+        self._new = NewMessages(instructions=None, messages=[], stored=Raw(b"[]"), count=0)
+        self._dropped = SessionHistory(SessionHead())
+        self._opening = asyncio.ensure_future(
+            open_turn(
+                services.state,
+                name,
+                holder,
+                channel=services.wakes.channel,
+                ttl_s=services.session_rules.ttl_s,
+            )
+        )
+        self._is_open = True
+        self.name = name
+        self.history = SessionHistory(SessionHead())
+        self.headers: dict[str, str] = {}
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the session begins with it."""
+        return self._base.seq == 0
+
+    async def hold(self, permit: Permit) -> None:
+        """Waits until the session is held, and reads what of its history counts.
+
+        Raises:
+            Conflict: another turn holds it for longer than this one may wait.
+            InvalidRequest: the new messages alone are over the bounds of a session.
+            StateError: the store is away.
+        """
+        history = await self._held()
+        self._base = history.head
+        permit.renewals.append(self._renew)
+        self._new = split_turn(self._messages, history.head)
+        rules = self._services.session_rules
+        size = len(self._new.stored) + len(self._new.instructions or b"")
+        drop = turns_to_drop(
+            history,
+            new_messages=self._new.total + 1,
+            new_bytes=size,
+            new_role=first_role(self._new.stored),
+            rules=rules,
+        )
+        self._dropped = SessionHistory(history.head, history.turns[:drop])
+        self.history = SessionHistory(history.head, history.turns[drop:])
+        if self._copied:
+            self._base, self._copied = SessionHead(), self.history.turns
+        self.headers |= {
+            SESSION_HEADER: self.name.id,
+            MESSAGES_HEADER: str(history.head.messages - self._dropped_messages),
+        }
+        if drop:
+            self.headers[DROPPED_HEADER] = str(self._dropped_messages)
+
+    @property
+    def _dropped_messages(self) -> int:
+        return sum(turn.message_count for turn in self._dropped.turns)
+
+    async def _held(self) -> SessionHistory:
+        services, name = self._services, self.name
+        opened = await self._opening
+        if not isinstance(opened, TurnHeld):
+            return opened
+        wait_s = services.config.session_wait_s
+        if self._wants.wait_s is not None:
+            wait_s = min(self._wants.wait_s, wait_s)
+        try:
+            return await hold_session(services, name, self._holder, wait_s=wait_s)
+        except Conflict:
+            if not self._wants.forks:
+                raise
+        return await self._fork()
+
+    async def _fork(self) -> SessionHistory:
+        """Goes on in a copy of what is committed."""
+        services, original = self._services, self.name
+        copied = await read_session(services.state, original)
+        if copied is None:  # it has gone meanwhile
+            return await hold_session(services, original, self._holder, wait_s=0)
+        self.name = SessionName(original.tag, original.scope, services.new_session_id())
+        self.headers[FORKED_HEADER] = original.id
+        await hold_session(services, self.name, self._holder, wait_s=0)
+        self._copied = copied.turns
+        return copied
+
+    async def _renew(self) -> None:
+        await renew_turn(self._services.state, self.name, self._holder)
+
+    async def commit(self, permit: Permit, call: MessagesCall, content: Sequence[Raw]) -> None:
+        """Makes the turn part of the session; once, and before the client has the last byte of the answer.
+
+        Raises:
+            Conflict: the session was deleted, or another turn got in while this one had lost its lease.
+            StateError: it may not have been made.
+        """
+        services, now = self._services, self._services.now()
+        new = StoredTurn(
+            at=now,
+            messages=self._new.stored,
+            count=self._new.count,
+            answer=Raw(msgspec.json.encode(list(content))),
+            model=call.model,
+        )
+        is_fork = FORKED_HEADER in self.headers
+        dropped = () if is_fork else self._dropped.turns
+        instructions = self._new.instructions
+        if is_fork and bytes(self.history.head.instructions) != b"[]":
+            instructions = self.history.head.instructions
+        head = replace(
+            self.history.head,
+            messages=self.history.head.messages - self._dropped_messages + self._new.total + 1,
+            created_at=self._base.created_at or now,
+            instructions=self.history.head.instructions if instructions is None else instructions,
+        )
+        await asyncio.gather(
+            self._commit(permit, new, dropped, instructions),
+            seat(services, permit.id, self.name, SessionHistory(head, (*self.history.turns, new))),
+        )
+        self._is_open = False
+
+    async def _commit(
+        self, permit: Permit, new: StoredTurn, dropped: Sequence[StoredTurn], instructions: Raw | None
+    ) -> SessionHead:
+        def send() -> asyncio.Future[SessionHead]:
+            return asyncio.ensure_future(
+                commit_turn(
+                    self._services.state,
+                    self.name,
+                    self._holder,
+                    tenant=permit.tenant,
+                    base=self._base,
+                    turns=(*self._copied, new),
+                    instructions=instructions,
+                    drop_turns=len(dropped),
+                    drop_messages=sum(turn.message_count for turn in dropped),
+                    drop_bytes=sum(turn.size_bytes for turn in dropped),
+                    ttl_s=self._services.session_rules.ttl_s,
+                )
+            )
+
+        try:
+            return await send()
+        except StateError:
+            return await send()  # it may have been made; a commit that is repeated counts once
+
+    def give_up(self) -> None:
+        """The turn will not be made: frees its session, beside the request; nothing after ``commit``."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._services.beside(self._release())
+
+    async def _release(self) -> None:
+        try:
+            await self._opening
+            await release_turn(self._services.state, self.name, self._holder)
+        except (GatewayError, asyncio.CancelledError):
+            return  # the lease runs out by itself
