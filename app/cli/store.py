@@ -29,7 +29,7 @@ _VARIABLES = ("CLAUDE_WRAPPER_PORT", "PORT", "CLAUDE_WRAPPER_DATA_DIR", "CLAUDE_
 
 _IN_MEMORY = (
     "The state is kept in memory, inside the gateway's own process, where this command cannot reach it. "
-    "Use the routes under /admin/keys of the running gateway (with CLAUDE_WRAPPER_ADMIN_KEY), "
+    "Use the routes of the running gateway (/admin/keys and /v1/sessions, with CLAUDE_WRAPPER_ADMIN_KEY), "
     "or set CLAUDE_WRAPPER_REDIS_URL to a server."
 )
 
