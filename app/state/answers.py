@@ -153,7 +153,7 @@ def _read_join(what: bytes, *facts: Any) -> Join:
         case b"large", (age_us,):
             return Large(age_us / 1_000_000)
         case b"follow", (leader,):
-            return Follow(leader.decode())
+            return Follow(leader.decode(errors="replace"))  # damaged, it leads until its lease runs out
         case b"reused", ():
             return Reused()
         case b"lead", ():

@@ -16,6 +16,7 @@ from app.state import connect, keys
 from app.state.connection import StateConnection
 from app.state.key_memory import KeyMemory
 from app.state.key_pushes import KeyPushes
+from app.state.pushes import PushListener
 from tests.support.redis import RedisServer
 
 TAG = "tag"
@@ -43,15 +44,19 @@ async def running(state: StateConnection, *, revalidate_s: float = 30.0) -> Asyn
     """A worker that hears, and has read the changes."""
     worker = Worker(state, revalidate_s)
     worker.learn("probe")
-    task = asyncio.create_task(worker.pushes.run())
+    tasks = [
+        asyncio.create_task(PushListener(state, worker.pushes.ear).run()),
+        asyncio.create_task(worker.pushes.keep_valid()),
+    ]
     async with asyncio.timeout(5):
         while worker.knows("probe"):
             await state.call("PUBLISH", keys.PUSH_CHANNEL, f"key {TAG} probe")
             await asyncio.sleep(0.005)
     yield worker
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    for task in tasks:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 async def until(condition: Callable[[], bool], limit_s: float = 5.0) -> float:

@@ -35,6 +35,7 @@ SLOT = Slot("answer", "tag", "ab12")
         ([b"hit", 2_000_000, b"damaged"], Large(2.0)),
         ([b"large", 2_000_000], Large(2.0)),
         ([b"follow", b"r1"], Follow("r1")),
+        ([b"follow", b"\x80"], Follow("\ufffd")),
         ([b"reused"], Reused()),
         ([b"lead"], Lead()),
     ],
