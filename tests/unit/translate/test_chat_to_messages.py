@@ -21,7 +21,9 @@ from tests.support.chat_requests import (
     sent,
     with_facts,
 )
+from tests.support.talks import NOTHING, committed, raws, turn_call
 
+IMAGE = {"type": "image_url", "image_url": {"url": "https://a.test/a.png"}}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 
 
@@ -226,3 +228,29 @@ def test_what_the_operator_does_not_allow_leaves_the_cost_bounded() -> None:
 def test_fast_mode_with_a_known_price_is_bounded() -> None:
     made = call({"model": "claude-opus-4-6", "service_tier": "fast"}, fast_mode=True)
     assert (made.fast, made.unbounded) == (True, "")
+
+
+# Affinity
+
+
+@pytest.mark.parametrize(
+    ("fields", "affinity"),
+    [
+        ({"prompt_cache_key": "k", "session_id": "s"}, "k"),
+        ({"session_id": "s"}, "s"),
+        ({}, "Hello."),
+        ({"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b" * 300}]}, "b" * 256),
+        ({"messages": [{"role": "user", "content": [IMAGE, {"type": "text", "text": "c"}]}]}, "c"),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, ""),
+        ({"messages": [{"role": "system", "content": "a"}]}, ""),
+    ],
+)
+def test_a_conversation_stays_with_one_credential(fields: dict[str, Any], affinity: str) -> None:
+    assert call(fields).affinity == affinity
+
+
+def test_a_session_keeps_its_affinity_from_turn_to_turn() -> None:
+    history = committed(NOTHING, [{"role": "user", "content": "First"}], raws({"type": "text", "text": "Yes"}))
+    assert turn_call({"messages": HELLO}, history=history).affinity == "First"
+    legacy = {"messages": [{"role": "assistant", "content": "a"}]}
+    assert turn_call(legacy, history=NOTHING).affinity == ""

@@ -270,3 +270,27 @@ def test_what_is_kept_of_a_stream_is_what_was_streamed() -> None:
     chat = ChatStream(turn_call({}).plan, created=1, keep_content=True)
     chat.feed(stream(events_of(message, [2])))
     assert [json.loads(bytes(raw)) for raw in chat.content] == [THOUGHT, SAID, CALL]
+
+
+def test_a_turn_that_was_appended_needs_no_answer() -> None:
+    history = committed(NOTHING, [USER], raws(SAID))
+    appended = StoredTurn(
+        at=1, messages=Raw(b'[{"role":"user","content":"B"},{"role":"system","content":"C"}]'), count=2
+    )
+    longer = SessionHistory(history.head, (*history.turns, appended, *history.turns))
+    roles = [turn["role"] for turn in turn_body(request(USER), history=longer)["messages"]]
+    assert roles == ["user", "assistant", "user", "user", "system", "assistant", "user"]
+
+
+def test_later_instructions_stand_before_the_answer_that_followed_them() -> None:
+    history = committed(NOTHING, [USER, SYSTEM], raws(SAID))
+    roles = [turn["role"] for turn in turn_body(request(USER), history=history)["messages"]]
+    assert roles == ["user", "system", "assistant", "user"]
+
+
+def test_an_answer_that_followed_an_assistant_message_stands_after_the_same_words_again() -> None:
+    history = committed(NOTHING, [USER, {"role": "assistant", "content": "I think"}], raws(SAID))
+    roles = [turn["role"] for turn in turn_body(request(USER), history=history)["messages"]]
+    assert roles == ["user", "assistant", "user", "assistant", "user"]
+    prefilled = turn_body(request(USER, model="claude-haiku-4-5"), history=history)["messages"]
+    assert [turn["role"] for turn in prefilled] == ["user", "assistant", "assistant", "user"]
