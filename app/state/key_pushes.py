@@ -14,7 +14,7 @@ from app.errors import StateError
 from app.state import keys
 from app.state.connection import StateConnection
 from app.state.key_memory import KeyMemory
-from app.state.pushes import Ear, PushListener
+from app.state.pushes import Ear
 
 REVALIDATE_S = 30.0
 #: When the reading failed; meanwhile the keys in memory go on, as the outage contract says.
@@ -51,12 +51,6 @@ class KeyPushes:
         self._gap = asyncio.Event()
         self._read_at = float("-inf")
         self.ear = Ear(channel=keys.PUSH_CHANNEL, kind=b"key", heard=self._forget, gap=self._gap.set)
-
-    async def run(self) -> None:
-        """Listens and reads; ends by cancellation only."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(PushListener(self._state, self.ear).run())
-            tasks.create_task(self.keep_valid())
 
     async def revalidate(self) -> None:
         """Forgets every key that was changed since the last reading that worked.
