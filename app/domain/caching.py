@@ -37,6 +37,8 @@ class CacheRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def over(self, defaults: CacheRule) -> CacheRule:
         """This rule, with ``defaults`` where it does not say."""
+        if self == NO_CACHE_RULE:
+            return defaults
         return CacheRule(
             mode=defaults.mode if self.mode is None else self.mode,
             ttl_s=defaults.ttl_s if self.ttl_s is None else self.ttl_s,

@@ -166,8 +166,8 @@ class Entry:
     def _shared(self, owner: Caller) -> Shared | None:
         services, request = self._services, self.request
         wants, chat = request.wants, request.chat
-        scope = session_scope(services, owner)
         if wants.idempotency_key:
+            scope = session_scope(services, owner)
             named = hashlib.sha256(f"once {scope} {wants.idempotency_key}".encode()).hexdigest()
             return Shared(
                 slot=Slot("once", owner.tag, named[:40]),
@@ -177,6 +177,7 @@ class Entry:
         plan = self._cache_plan(owner)
         if plan is None:
             return None
+        scope = session_scope(services, owner)
         identity = same_answer_key(chat, request.call, thinking_tokens=request.thinking_tokens)
         digest = hashlib.sha256(f"answer {scope} ".encode() + identity).hexdigest()
         return Shared(

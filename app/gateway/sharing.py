@@ -197,16 +197,8 @@ class _Drive:
         join, leaders = await self._first(reply), set[str]()
         while True:
             match join:
-                case Hit():
-                    answer = decode_recording(join.value)
-                    if answer is not None:
-                        self._replay(answer, join.age_s, followed=bool(leaders))
-                        return
-                    await self._lead()
-                    return
-                case Large():
-                    value = await fetch_large(self._services.state, self._shared.slot)
-                    answer = decode_recording(value) if value is not None else None
+                case Hit() | Large():
+                    answer = await self._read(join)
                     if answer is not None:
                         self._replay(answer, join.age_s, followed=bool(leaders))
                         return
@@ -239,6 +231,19 @@ class _Drive:
             return read_join(await self._services.state.run_script(script, names, args))
         except StateError as error:
             return self._without_store(error)
+
+    async def _read(self, found: Hit | Large) -> RecordedAnswer | None:
+        """The stored answer; one that cannot be read is deleted, and counts as absent."""
+        state, slot = self._services.state, self._shared.slot
+        try:
+            value = found.value if isinstance(found, Hit) else await fetch_large(state, slot)
+            answer = decode_recording(value) if value is not None else None
+            if value is not None and answer is None:
+                await state.call("DEL", slot.value_key)
+        except StateError as error:
+            self._without_store(error)
+            return None
+        return answer
 
     def _without_store(self, error: StateError) -> Join:
         """A cache that is away is no cache; the promise of an ``Idempotency-Key`` cannot be kept."""
