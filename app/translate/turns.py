@@ -229,7 +229,15 @@ class TurnTranslator:
             blocks.append(anthropic.TextBlock(message.refusal))
         if message.tool_calls or message.function_call is not None:
             blocks.extend(self._calls(message, index))
-        blocks, thought_path = self._with_thinking(message, blocks, index)
+        thought_path: str | None = None
+        if (
+            self._kept is not None
+            or message.thinking_blocks
+            or message.reasoning_details
+            or message.reasoning_content
+            or message.reasoning
+        ):
+            blocks, thought_path = self._with_thinking(message, blocks, index)
         if message.name is not None or message.cache_control is not None:
             self._common(message, blocks, index)
         if is_given(message.audio):
