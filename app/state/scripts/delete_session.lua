@@ -6,6 +6,8 @@
 -- ARGV[2]  only if it was last used no later than this, us, and nobody works on it; empty: in any case
 -- ARGV[3]  length of a lease, us
 --
+-- No time to live is set: both are gone, or stay as they are.
+--
 -- Returns  1 deleted; 0 there was none, or it is in use (integer)
 --
 -- Atomic because a session that is used again at the same moment, and is then not to be deleted, must not be. A lease

@@ -1,11 +1,11 @@
 -- Tells which session would have to go for a new one. Reads only. Begins with session.lua.
 --
--- KEYS[1]  index of the tenant's sessions (sorted set: member -> Unix us of expiry)
+-- KEYS[1]  index of the tenant's sessions (sorted set: member -> Unix us of expiry)      TTL: stays
 -- ARGV[1]  the member of the session that may be new
 --
 -- Returns  {1 it is live already, else 0; live sessions; the member that has been idle longest, '' without any}
 --
--- A script because what is live depends on the server's clock.
+-- Atomic because what is live depends on the server's clock, and all three must be of one moment.
 
 local now = now_us()
 local live_from = '(' .. text(now)

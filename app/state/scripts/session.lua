@@ -3,7 +3,7 @@
 --
 -- Units: times are Unix microseconds on the server's clock, written by '%.0f': Lua would print them as 1.79e+15.
 --
--- The head of a session (hash):
+-- Values: the head of a session (hash); numbers that cannot be read are an error, never an empty session:
 --   seq         commits so far; absent while there is no session yet, only the lease of whoever begins it
 --   messages    that are kept;  bytes: of them;  dropped: messages that are not kept any more;  turns: in the list
 --   created_us  when it was first committed;  used_us: when it was last
@@ -42,8 +42,9 @@ local function left_to_others(holder, until_us, asking, now, lease_us)
   return max(0, min(lease_us, (whole(until_us) or 0) - now))
 end
 
+-- A wake is a hint: one that cannot be sent fails nothing.
 local function wake(waiters, sid)
   for channel in string.gmatch(waiters or '', '%S+') do
-    call('PUBLISH', channel, 'wake ' .. sid)
+    redis.pcall('PUBLISH', channel, 'wake ' .. sid)
   end
 end
