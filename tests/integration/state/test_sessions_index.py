@@ -218,6 +218,12 @@ async def test_the_figures_of_a_tenant_and_of_a_scope(store: SessionStore) -> No
     assert (found.total, found.active, found.expired, found.average_messages) == (5, 3, 2, 17 / 3)
 
 
+async def test_expired_sessions_count_for_no_average(store: SessionStore) -> None:
+    await begin(store, "a")
+    await expire(store, "a")
+    assert await session_stats(store.state, TAG, scope=None) == SessionStats(total=1, expired=1)
+
+
 async def test_a_seat_that_is_gone_or_damaged_counts_for_no_average(store: SessionStore) -> None:
     await begin(store, *"abc")
     await store.state.call("DEL", store.other("a").seat_key)
