@@ -17,6 +17,7 @@ from app.api.health import HealthController
 from app.api.keys import KeysController, audit
 from app.api.models import ModelsController
 from app.api.root import root
+from app.api.sessions import SessionsController
 from app.api.usage import usage
 from app.gateway.services import Services
 
@@ -25,6 +26,7 @@ ROUTES = (
     ModelsController,
     AuthController,
     usage,
+    SessionsController,
     KeysController,
     audit,
     HealthController,
