@@ -314,7 +314,6 @@ async def seat(
         max_sessions=rules.max_sessions,
     )
     services.seated.add(name.tag)
-    services.seated.add(name.tag)
     if evicted:  # they are in no list any more, and expire if this fails
         services.beside(sessions.delete_sessions_data(services.state, evicted))
     return evicted

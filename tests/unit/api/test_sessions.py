@@ -156,6 +156,7 @@ async def test_the_longest_idle_session_goes_for_a_new_one_and_the_reply_says_so
     reply = await small.ask("POST", "", {"id": "third"})
     assert (reply.status, reply.headers["x-claude-wrapper-session-evicted"]) == (201, "first")
     assert await small.ids() == ["third", "second"]
+    await small.services.close()
     assert (await small.ask("GET", "/first")).status == 404
 
 

@@ -195,6 +195,7 @@ async def test_a_session_that_had_to_go_is_gone(services: Services) -> None:
     entries = [await create_session(services, name, "acme", said(user())) for name in names]
     gone = [[(name.scope, name.id) for name in entry.evicted] for entry in entries]
     assert gone == [[], [], [("ann", "a")]]
+    await services.close()
     assert [await messages_of(services, name) for name in names] == [0, 1, 1]
     assert services.take_seated() == {"t"}
 
