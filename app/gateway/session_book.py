@@ -145,9 +145,15 @@ async def hold_session(services: Services, name: SessionName, holder: str, *, wa
 
 
 async def let_go(services: Services, name: SessionName, holder: str) -> None:
-    """Frees a session without a change, if this holder has it; while the store is away its lease runs out by itself."""
-    with suppress(StateError):
-        await sessions.release_turn(services.state, name, holder)
+    """Frees a session without a change, if this holder has it; where the store is away, as soon as it is back."""
+
+    def release() -> Awaitable[object]:
+        return sessions.release_turn(services.state, name, holder)
+
+    try:
+        await release()
+    except StateError:
+        services.insist(release)
 
 
 async def create_session(services: Services, name: SessionName, tenant: str, messages: Sequence[Message]) -> Entry:
