@@ -39,8 +39,8 @@ ERRORS = {
     "session: another turn held it for too long (`conversation_locked`), it was changed or deleted meanwhile "
     "(`conversation_changed`), or there is one of that id (`session_exists`).",
     413: "The request body is over the limit of the gateway or of Anthropic (`request_too_large`).",
-    422: "The `Idempotency-Key` was sent before with another request (`idempotency_key_reused`), or Anthropic could not "
-    "process the request.",
+    422: "The `Idempotency-Key` was sent before with another request (`idempotency_key_reused`), or Anthropic could "
+    "not process the request.",
     429: "A rate limit or the concurrency of the key, of its tenant or of Anthropic (`rate_limit_exceeded`, with "
     "`retry-after`), or a spent budget or credit (`insufficient_quota`, with `x-should-retry: false`).",
     500: "A fault of the gateway (`internal_error`) or of Anthropic.",
@@ -147,6 +147,7 @@ _HEADER_GROUPS = {
 _ERROR_HEADERS = {
     401: ("www-authenticate",),
     405: ("allow",),
+    409: ("retry-after",),
     429: ("retry-after", "retry-after-ms", "x-should-retry"),
     502: ("x-should-retry",),
     503: ("retry-after",),

@@ -29,11 +29,14 @@ class RecordedAnswer(Struct, frozen=True, array_like=True):
         created: Unix seconds that the client was told.
         choices: for each choice the reply, or the chain of replies that ``pause_turn`` made of it.
         headers: of the first upstream reply, those that clients are told (``request-id``).
+        forced_tool_refused: the model turned out to refuse the forced tool choice of the request, and was asked
+            differently; the answer has to be read so.
     """
 
     created: int
     choices: tuple[tuple[RecordedReply, ...], ...]
     headers: dict[str, str] = {}
+    forced_tool_refused: bool = False
 
 
 _ENCODER = msgspec.msgpack.Encoder()

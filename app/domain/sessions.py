@@ -18,6 +18,8 @@ from app.errors import InvalidRequest
 
 #: What a client may call a session.
 SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+#: What stands in the place of an id in the paths of routes.
+RESERVED_IDS: Final = frozenset({"stats", "clear"})
 
 
 #: Roles of the results of tools, as the chat wire has them.
@@ -128,7 +130,7 @@ def session_id(text: str, param: str) -> str:
     Raises:
         InvalidRequest: it is none.
     """
-    if SESSION_ID.fullmatch(text):
+    if SESSION_ID.fullmatch(text) and text not in RESERVED_IDS:
         return text
     raise InvalidRequest(
         "The id of a session has 1 to 128 characters: letters and digits of ASCII and any of `._:@-`, beginning with a "

@@ -207,18 +207,29 @@ def refused_forced_tool(error: UpstreamStatus) -> bool:
     return error.status == 400 and "tool_choice" in error.message and "not supported" in error.message
 
 
-def downgraded(services: Services, request: ChatRequest, admitted: Admitted) -> MessagesCall:
-    """The same request for a model that turned out to refuse a forced tool choice."""
+def downgraded(
+    services: Services, request: ChatRequest, *, max_tokens: int, admitted: Admitted | None = None
+) -> MessagesCall:
+    """The same request for a model that turned out to refuse a forced tool choice.
+
+    Args:
+        services: the rooms.
+        request: the client's.
+        max_tokens: the bound of output tokens that was granted.
+        admitted: the request that will be sent again; ``None``: only its answer has to be read.
+    """
     call = downgrade_forced_tool(
         request.chat,
         services.models,
         services.translation,
-        history=admitted.history,
-        kept=admitted.kept,
+        history=None if admitted is None else admitted.history,
+        kept=None if admitted is None else admitted.kept,
         thinking_tokens=request.thinking_tokens,
         strict=request.strict,
     )
-    admitted.spending.call = call = granted(call, admitted.permit.max_tokens)
+    call = granted(call, max_tokens)
+    if admitted is not None:
+        admitted.spending.call = call
     return call
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
+from functools import partial
 
 from msgspec import Struct
 
@@ -76,7 +77,7 @@ class Entry:
         shared: the answer that it shares with equal requests.
         flight: where that is being made.
         drives: this request was the first of this worker to ask for it.
-        wake: tells when asking for it again is worth it; only for who drives.
+        wake: tells when asking for it again is worth it; only for who drives, and may have to wait.
         is_driving: a task makes the shared answer, for other requests, too; it closes the entry.
         headers: of the client's reply, by what is known so far.
     """
@@ -84,7 +85,7 @@ class Entry:
     def __init__(self, services: Services, request: ChatRequest, record: RequestRecord, caller: Caller) -> None:
         self._services = services
         self._caller = caller
-        self._stack = ExitStack()
+        self._expecting: AbstractContextManager[Wake] | None = None
         self._turn: Turn | None = None
         self._kept: tuple[str, ...] = ()
         self._reading: asyncio.Future[list[Reply | StateError]] | None = None
@@ -97,7 +98,7 @@ class Entry:
         self.flight: Flight | None = None
         self.drives = False
         self.is_driving = False
-        self.wake = Wake()
+        self.wake: Wake | None = None
         self.headers: dict[str, str] = dict(BYPASS)
 
     @property
@@ -118,7 +119,7 @@ class Entry:
         """
         services, request, caller = self._services, self.request, self._caller
         permit_id = services.ledger.new_id()
-        owner = await self._owner()
+        owner = caller if caller.verified else await self._owner()
         self.shared = self._shared(owner)
         commands: list[Command] = []
         try:
@@ -128,7 +129,7 @@ class Entry:
             if name is not None:
                 self._turn = Turn(services, name, permit_id, request.wants, request.chat.request.messages)
                 commands += peek_commands(name)
-            if request.call.keeps_answers or name is not None:
+            elif request.call.keeps_answers:
                 self._kept = kept_ids(request.chat)
             if self._kept:
                 reads = kept_commands(caller.tag, self._kept)
@@ -139,26 +140,32 @@ class Entry:
         except BaseException:
             self._leave_session()
             self._leave_flight(permit_id)
-            self._stack.close()
             raise
 
     def _leave_flight(self, permit_id: str) -> None:
         """It was not let in: others have to make the answer that it may have promised to make."""
         flight, shared, services = self.flight, self.shared, self._services
+        self._expect_no_wake()
         if flight is None or shared is None or not self.drives:
             return
         services.flights.close(flight)
         flight.abandon()
         if shared.joins:
-            services.beside(
-                land_flight(services.state, shared.slot, permit_id, value=None, fingerprint=shared.fingerprint, ttl_s=1)
+            services.insist(
+                partial(
+                    land_flight,
+                    services.state,
+                    shared.slot,
+                    permit_id,
+                    value=None,
+                    fingerprint=shared.fingerprint,
+                    ttl_s=1,
+                )
             )
 
     async def _owner(self) -> Caller:
         """The caller with what is known of its key: whom it shares with, and what it may do."""
         services, caller, request = self._services, self._caller, self.request
-        if caller.verified:
-            return caller
         if request.wants.is_none and not request.session and not services.gate.remembers(caller):
             return caller  # it wants nothing that would be worth a look-up
         return await services.gate.known(caller)
@@ -212,7 +219,13 @@ class Entry:
 
     def expect_wake(self, shared: Shared) -> None:
         """From now on it is noticed when another worker has ended its flight."""
-        self.wake = self._stack.enter_context(self._services.wakes.expect(shared.slot.digest))
+        self._expecting = self._services.wakes.expect(shared.slot.digest)
+        self.wake = self._expecting.__enter__()
+
+    def _expect_no_wake(self) -> None:
+        expecting, self._expecting = self._expecting, None
+        if expecting is not None:
+            expecting.__exit__(None, None, None)
 
     def join_command(self, permit_id: str = "") -> ScriptCall:
         """Asks the store for the shared answer, or who makes it."""
@@ -367,7 +380,7 @@ class Entry:
             return
         self.settle(complete=False)
         self._leave_session()
-        self._stack.close()
+        self._expect_no_wake()
 
 
 def key_reused() -> IdempotencyKeyReused:

@@ -47,6 +47,7 @@ class Tape:
         pieces: so far.
         size_bytes: of them.
         headers: of the first upstream reply.
+        forced_tool_refused: the model turned out to refuse the forced tool choice, and was asked differently.
     """
 
     def __init__(self, created: int) -> None:
@@ -54,6 +55,7 @@ class Tape:
         self.pieces: list[Piece] = []
         self.size_bytes = 0
         self.headers: dict[str, str] = {}
+        self.forced_tool_refused = False
 
     def add(self, choice: int, reply: int, data: bytes, *, is_stream: bool) -> None:
         """Something has arrived."""
@@ -77,6 +79,7 @@ class Tape:
             created=self.created,
             choices=tuple(map(tuple, choices.values())),
             headers={name: self.headers[name] for name in TOLD_HEADERS if name in self.headers},
+            forced_tool_refused=self.forced_tool_refused,
         )
 
 
@@ -133,6 +136,7 @@ class Flight(Tape):
     def replay(self, answer: RecordedAnswer, origin: Origin, age_s: float) -> None:
         """The answer is there already."""
         self.created, self.headers, self.origin, self.age_s = answer.created, answer.headers, origin, age_s
+        self.forced_tool_refused = answer.forced_tool_refused
         for choice, replies in enumerate(answer.choices):
             for number, reply in enumerate(replies):
                 super().add(choice, number, reply.body, is_stream=reply.is_stream)

@@ -72,7 +72,12 @@ class LiveAnswer:
         except UpstreamStatus as error:
             if not refused_forced_tool(error):
                 raise
-            self.call = downgraded(self._services, self._entry.request, self._admitted)
+            granted_tokens = self._admitted.call.max_tokens
+            self.call = downgraded(
+                self._services, self._entry.request, max_tokens=granted_tokens, admitted=self._admitted
+            )
+            if self._tape is not None:
+                self._tape.forced_tool_refused = True
             await self._start()
 
     async def _start(self) -> None:

@@ -52,6 +52,8 @@ class SharedFrames:
         while True:
             frames = b"".join(map(self._frames, range(self._read, len(flight.pieces))))
             self._read = len(flight.pieces)
+            if flight.is_whole:  # what paused and was not continued is over with it
+                frames += b"".join(choice.end() for choice in self._choices)
             if self.stopped or (frames and any(choice.started for choice in self._choices)):
                 return frames
             for choice in self._choices:

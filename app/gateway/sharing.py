@@ -15,12 +15,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from functools import partial
 from typing import Final, Literal
 
 from app.domain.calls import MessagesCall
 from app.domain.recording import RecordedAnswer, decode_recording, encode_recording
 from app.errors import GatewayError, InternalError, StateError
 from app.gateway.admission import state_needed
+from app.gateway.chat import downgraded
 from app.gateway.entrance import CACHE_HEADER, Entry, Shared, key_reused
 from app.gateway.flights import Flight, Origin
 from app.gateway.live_answer import LiveAnswer
@@ -75,8 +77,11 @@ class Part:
 
     @property
     def call(self) -> MessagesCall:
-        """What the answer is rendered for."""
-        return self._entry.call
+        """What the answer is rendered for; known once it has begun."""
+        entry = self._entry
+        if self.flight.forced_tool_refused:
+            return downgraded(self._services, entry.request, max_tokens=entry.call.max_tokens)
+        return entry.call
 
     @property
     def mark(self) -> Mark:
@@ -189,7 +194,7 @@ class _Drive:
             self._services.flights.close(flight)
             flight.abandon()
             if self._leads:
-                self._services.beside(self._land(None))
+                self._services.insist(partial(self._land, None))
             self._entry.is_driving = False
             self._entry.close()
 
@@ -208,7 +213,9 @@ class _Drive:
                     if len(leaders) > MOST_LEADERS:
                         await self._lead()
                         return
-                    await self._entry.wake.wait(ASK_AGAIN_S)
+                    wake = self._entry.wake
+                    assert wake is not None  # noqa: S101 - for the type checker: it was expected before the question
+                    await wake.wait(ASK_AGAIN_S)
                     join = await self._ask()
                 case Reused():
                     raise key_reused()
@@ -290,9 +297,10 @@ class _Drive:
                 try:
                     await self._land(answer)
                 except StateError as error:
+                    services.insist(partial(self._land, answer))  # whoever repeats the request may still get it
                     raise state_needed(error) from error
             return
-        is_good = is_storable(answer) and call.max_tokens == self._entry.request.call.max_tokens
+        is_good = is_storable(answer) and call.max_tokens == self._entry.request.call.max_tokens  # not lowered
         if shared.ttl_s and is_good and self._flight.size_bytes <= services.config.cache_max_entry_bytes:
             self._leads = False
             services.beside(self._store(answer))
@@ -300,7 +308,10 @@ class _Drive:
     async def _store(self, answer: RecordedAnswer) -> None:
         services = self._services
         room = await services.cache_room.has_room(self._flight.size_bytes, services.admission.workers_seen)
-        await self._land(answer if room else None)
+        try:
+            await self._land(answer if room else None)
+        except StateError:
+            services.insist(partial(self._land, None))
 
     async def _land(self, answer: RecordedAnswer | None) -> None:
         shared = self._shared

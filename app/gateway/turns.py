@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from app.domain.calls import MessagesCall
 from app.domain.sessions import SessionHead, SessionHistory, SessionName, StoredTurn, first_role, turns_to_drop
-from app.errors import Conflict, GatewayError, StateError
+from app.errors import Conflict, StateError
 from app.gateway.ledger import Permit
 from app.gateway.services import Services
 from app.gateway.session_book import DROPPED_HEADER, SESSION_HEADER, hold_session, seat
@@ -98,7 +98,8 @@ class Turn:
             rules=rules,
         )
         self._dropped = SessionHistory(history.head, history.turns[:drop])
-        self.history = SessionHistory(history.head, history.turns[drop:])
+        head = replace(history.head, dropped=history.head.dropped + self._dropped_messages)
+        self.history = SessionHistory(head, history.turns[drop:])
         if self._copied:
             self._base, self._copied = SessionHead(), self.history.turns
         self.headers |= {
@@ -114,7 +115,7 @@ class Turn:
 
     async def _held(self) -> SessionHistory:
         services, name = self._services, self.name
-        opened = await self._opening
+        opened = await asyncio.shield(self._opening)
         if not isinstance(opened, TurnHeld):
             return opened
         wait_s = services.config.session_wait_s
@@ -204,11 +205,8 @@ class Turn:
         if not self._is_open:
             return
         self._is_open = False
-        self._services.beside(self._release())
+        self._services.insist(self._release)
 
     async def _release(self) -> None:
-        try:
-            await self._opening
-            await release_turn(self._services.state, self.name, self._holder)
-        except (GatewayError, asyncio.CancelledError):
-            return  # the lease runs out by itself
+        await asyncio.gather(self._opening, return_exceptions=True)  # before it there is nothing to free
+        await release_turn(self._services.state, self.name, self._holder)

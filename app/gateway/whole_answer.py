@@ -67,7 +67,9 @@ async def answer_whole(
     except UpstreamStatus as error:
         if not refused_forced_tool(error):
             raise
-        call = downgraded(services, entry.request, admitted)
+        call = downgraded(services, entry.request, max_tokens=admitted.call.max_tokens, admitted=admitted)
+        if tape is not None:
+            tape.forced_tool_refused = True
         answers = await _answers(services, admitted, call, record, tape)
     try:
         reply = to_chat([answer.messages for answer in answers], call.plan, created=created)
@@ -75,7 +77,10 @@ async def answer_whole(
     except UpstreamError as error:
         note_request_id(error, answers[0].headers)
         raise
-    await finish(services, entry, admitted, contents)
+    if contents:
+        await finish(services, entry, admitted, contents)
+    else:
+        entry.settle(complete=True)
     return WholeAnswer(call=call, reply=reply, headers=answers[0].headers)
 
 

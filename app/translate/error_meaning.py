@@ -79,6 +79,8 @@ def meaning_of(error: GatewayError, *, request_id: str = "", client_credential: 
             headers["request-id"] = error.request_id
         if meaning.status == 503:
             headers["retry-after"] = str(_whole_seconds(error.retry_after_s))
+        elif meaning.status == 409 and error.retry_after_s is not None:
+            headers["retry-after"] = str(_whole_seconds(error.retry_after_s))
     return Meaning(
         status=meaning.status,
         type=meaning.type,
