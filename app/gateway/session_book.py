@@ -123,25 +123,28 @@ async def hold_session(services: Services, name: SessionName, holder: str, *, wa
         StateError: the store is away, or the session cannot be read.
     """
     deadline = services.monotonic() + wait_s
-    try:
-        with services.wakes.expect(name.sid) as wake:
-            while True:
-                opened = await sessions.open_turn(
-                    services.state,
-                    name,
-                    holder,
-                    channel=services.wakes.channel,
-                    ttl_s=services.session_rules.ttl_s,
-                )
-                if not isinstance(opened, TurnHeld):
-                    return opened
+
+    def opening() -> asyncio.Future[SessionHistory | TurnHeld]:
+        return asyncio.ensure_future(
+            sessions.open_turn(
+                services.state, name, holder, channel=services.wakes.channel, ttl_s=services.session_rules.ttl_s
+            )
+        )
+
+    with services.wakes.expect(name.sid) as wake:
+        asked = opening()
+        try:
+            while isinstance(opened := await asyncio.shield(asked), TurnHeld):
                 left_s = deadline - services.monotonic()
                 if left_s <= 0:
                     raise _locked(name, wait_s)
                 await wake.wait(min(left_s, opened.retry_in_s, LOOK_AGAIN_S))
-    except (asyncio.CancelledError, StateError):  # it may be ours all the same
-        await let_go(services, name, holder)
-        raise
+                asked = opening()
+        except (asyncio.CancelledError, StateError):  # it may be ours all the same
+            await asyncio.gather(asked, return_exceptions=True)  # giving it back goes by another connection
+            await let_go(services, name, holder)
+            raise
+        return opened
 
 
 async def let_go(services: Services, name: SessionName, holder: str) -> None:

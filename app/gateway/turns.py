@@ -54,6 +54,7 @@ class Turn:
         self._wants = wants
         self._messages = messages
         self._base = SessionHead()
+        self._is_fork = False
         self._copied: tuple[StoredTurn, ...] = ()
         self._new = NewMessages(instructions=None, messages=[], stored=Raw(b"[]"), count=0)
         self._dropped = SessionHistory(SessionHead())
@@ -100,7 +101,7 @@ class Turn:
         self._dropped = SessionHistory(history.head, history.turns[:drop])
         head = replace(history.head, dropped=history.head.dropped + self._dropped_messages)
         self.history = SessionHistory(head, history.turns[drop:])
-        if self._copied:
+        if self._is_fork:
             self._base, self._copied = SessionHead(), self.history.turns
         self.headers |= {
             SESSION_HEADER: self.name.id,
@@ -129,16 +130,14 @@ class Turn:
         return await self._fork()
 
     async def _fork(self) -> SessionHistory:
-        """Goes on in a copy of what is committed."""
+        """Goes on in a copy of what is committed, which is nothing while the first turn runs."""
         services, original = self._services, self.name
         copied = await read_session(services.state, original)
-        if copied is None:  # it has gone meanwhile
-            return await hold_session(services, original, self._holder, wait_s=0)
+        self._is_fork = True
         self.name = SessionName(original.tag, original.scope, services.new_session_id())
         self.headers[FORKED_HEADER] = original.id
-        await hold_session(services, self.name, self._holder, wait_s=0)
-        self._copied = copied.turns
-        return copied
+        begun = await hold_session(services, self.name, self._holder, wait_s=0)
+        return begun if copied is None else copied
 
     async def _renew(self) -> None:
         await renew_turn(self._services.state, self.name, self._holder)
@@ -158,10 +157,9 @@ class Turn:
             answer=Raw(msgspec.json.encode(list(content))),
             model=call.model,
         )
-        is_fork = FORKED_HEADER in self.headers
-        dropped = () if is_fork else self._dropped.turns
+        dropped = () if self._is_fork else self._dropped.turns
         instructions = self._new.instructions
-        if is_fork and bytes(self.history.head.instructions) != b"[]":
+        if self._is_fork and bytes(self.history.head.instructions) != b"[]":
             instructions = self.history.head.instructions
         head = replace(
             self.history.head,
