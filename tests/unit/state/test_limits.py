@@ -189,6 +189,8 @@ async def test_an_admission_asks_in_the_order_of_its_script() -> None:
         answers=2,
         max_tokens=15,
         least_tokens=16,
+        history_nano_per_token=17,
+        history_expected_nano=18,
     )
     await admitted_by(state, demand=demand, known_version=7)
     assert state.script is ADMIT
@@ -206,7 +208,7 @@ async def test_an_admission_asks_in_the_order_of_its_script() -> None:
     )
     ttls = (keys.STATE_TTL_S, keys.SPEND_TTL_S, keys.USAGE_TTL_S)
     named = (b"r1", "key1", b"h" * 32, 7, "inference", "claude-opus-5\nopus", "1 - - - - - -", "- 2 - - - - -")
-    assert state.args == (*named, 10, 12, 1000, "claude_opus", 13, 14, 15, 16, *ttls, 12_000_000, 11, 2)
+    assert state.args == (*named, 10, 12, 1000, "claude_opus", 13, 14, 15, 16, *ttls, 12_000_000, 11, 2, 17, 18)
 
 
 async def test_what_is_open_or_unbounded_is_a_dash() -> None:
