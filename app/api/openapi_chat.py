@@ -63,7 +63,7 @@ REQUEST_FIELDS = {
     "inference_geo": "Extension: Anthropic's `inference_geo`.",
     "output_config": "Extension: Anthropic's `output_config`.",
     "prewarm": "Extension: `true` with a bound of 0 tokens only fills the prompt cache.",
-    "session_id": "The session that this turn belongs to: its history is kept here, and only the new messages are sent.",
+    "session_id": "The session of this turn, whose history is kept by the gateway: send only the new messages.",
     "thinking": "Extension: Anthropic's `thinking`, verbatim; wins over `reasoning_effort`.",
     "top_k": "Extension: as `temperature`.",
 }

@@ -77,9 +77,7 @@ def meaning_of(error: GatewayError, *, request_id: str = "", client_credential: 
         headers = dict(meaning.headers)
         if isinstance(error, UpstreamError) and error.request_id:
             headers["request-id"] = error.request_id
-        if meaning.status == 503:
-            headers["retry-after"] = str(_whole_seconds(error.retry_after_s))
-        elif meaning.status == 409 and error.retry_after_s is not None:
+        if meaning.status == 503 or (meaning.status == 409 and error.retry_after_s is not None):
             headers["retry-after"] = str(_whole_seconds(error.retry_after_s))
     return Meaning(
         status=meaning.status,
