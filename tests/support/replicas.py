@@ -12,8 +12,9 @@ import asyncio
 import http.client
 import itertools
 import json
+import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,14 +97,20 @@ class Replicas:
     """
 
     def __init__(
-        self, server: RedisServer, simulator: Simulator, gateways: list[RunningGateway], keys_file: Path
+        self,
+        server: RedisServer,
+        simulator: Simulator,
+        gateways: list[RunningGateway],
+        keys_file: Path,
+        start: Callable[[], RunningGateway],
     ) -> None:
         self.server = server
         self.simulator = simulator
         self.gateways = gateways
         self.keys_file = keys_file
         self.books = Books(server)
-        self._next = itertools.cycle(gateways)
+        self._start = start
+        self._turn = itertools.count()
 
     @property
     def ports(self) -> list[int]:
@@ -112,7 +119,26 @@ class Replicas:
 
     def port(self) -> int:
         """Where the next one listens, in turn: what a load balancer does."""
-        return next(self._next).port
+        return self.gateways[next(self._turn) % len(self.gateways)].port
+
+    def stop(self) -> None:
+        """SIGTERM to all replicas at once; returns when they have left."""
+        for gateway in self.gateways:
+            gateway.process.send(signal.SIGTERM)
+        for gateway in self.gateways:
+            gateway.process.wait(within_s=60)
+
+    def kill(self) -> None:
+        """``kill -9`` of every process of every replica."""
+        for gateway in self.gateways:
+            for process in (psutil.Process(gateway.pid), *gateway.process.children()):
+                process.kill()
+        for gateway in self.gateways:
+            gateway.process.wait(within_s=60)
+
+    def start(self) -> None:
+        """New replicas instead of those that have left, with the same settings, on other ports."""
+        self.gateways[:] = [self._start() for _ in self.gateways]
 
     def workers(self, replica: int) -> list[psutil.Process]:
         """The worker processes of a replica."""
@@ -207,8 +233,11 @@ def running_replicas(
             "ANTHROPIC_API_KEY": "sk-ant-test-0123456789abcdef",
             **(env or {}),
         }
-        gateways = [stack.enter_context(running_gateway(env=settings)) for _ in range(count)]
-        yield Replicas(server, simulator, gateways, keys_file)
+
+        def start() -> RunningGateway:
+            return stack.enter_context(running_gateway(env=settings))
+
+        yield Replicas(server, simulator, [start() for _ in range(count)], keys_file, start)
 
 
 def keys_toml(tenants: Mapping[str, Mapping[str, Any]], keys: Mapping[str, str] | None = None) -> str:
