@@ -12,13 +12,17 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from app.config import Config
 from app.domain.auth import ApiKey, tenant_tag
 from app.state import keys
 from app.state.api_keys import hot_fields
 from app.state.connection import StateConnection
+from app.state.sessions import TURN_TTL_S
 from tests.support.ledger_model import Book, Lease, LedgerModel, Rates, Spend
 
 #: The declared times to live by kind of key, in seconds; ``None`` lives for ever.
+SESSION_TTL_S = Config().session_ttl
+
 TTLS_S: dict[str, tuple[int | None, ...]] = {
     "worker": (keys.WORKER_TTL_S,),
     "workers": (keys.WORKER_TTL_S,),
@@ -35,6 +39,14 @@ TTLS_S: dict[str, tuple[int | None, ...]] = {
     "lease": (keys.SPEND_TTL_S, keys.STATE_TTL_S, keys.SETTLED_TTL_S),
     "mean": (keys.STATE_TTL_S,),
     "usage": (keys.USAGE_TTL_S,),
+    "sessions": (SESSION_TTL_S,),
+    "seat": (SESSION_TTL_S,),
+    "session": (SESSION_TTL_S, TURN_TTL_S),
+    "turns": (SESSION_TTL_S,),
+    "kept": (keys.KEPT_TTL_S,),
+    "flight": (keys.FLIGHT_TTL_S,),
+    "answer": (Config().cache_ttl,),
+    "once": (Config().idempotency_ttl,),
 }
 
 _KIND = re.compile(r"cw:\{[^}]+\}:([a-z]+):v\d+")

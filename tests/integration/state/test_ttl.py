@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import pytest
 
+from app.config import Config
 from app.domain.limits import Limits, Use
 from app.schemas.admin import KeyChanges, NewKey
 from app.state import api_keys, connect, keys
+from app.state.answers import Slot, join_flight, land_flight
 from app.state.connection import StateConnection
 from app.state.figures import WorkerFigures, publish
 from app.state.guesses import GuessBook
+from app.state.kept_answers import keep_command
 from app.state.secret import shared_secret
 from tests.support.ledger_model import DAY_US, LEASE_US
 from tests.support.limiter import TAG, Limiter
 from tests.support.redis import RedisServer
 from tests.support.server_clock import ClockedState
+from tests.support.session_store import SessionStore, turn
 from tests.support.stored_ledger import TTLS_S, kind_of, lasting_keys, times_to_live, undeclared_ttls
 
 NOW = 1_800_000_000.0
@@ -36,6 +41,20 @@ async def write_all_there_is(state: StateConnection) -> None:
     await limiter.admit("r1")
     await limiter.admit("r2")
     await limiter.settle("r1")
+    store = SessionStore(state)
+    await store.add("s1", turn())
+    await store.seat()
+    await state.call(*keep_command("acme", "toolu_1", b"[]"))
+    ttls: dict[Literal["answer", "once"], int] = {
+        "answer": Config().cache_ttl,
+        "once": Config().idempotency_ttl,
+    }
+    for kind, ttl_s in ttls.items():
+        await land_flight(state, Slot(kind, "acme", kind), "r1", value=b"answer", fingerprint=b"", ttl_s=ttl_s)
+    script, names, args = join_flight(
+        Slot("answer", "acme", "other"), "r1", channel="c", fingerprint=b"", max_age_s=None
+    )
+    await state.run_script(script, names, args)
 
 
 async def test_every_kind_of_key_has_its_declared_time_to_live(state: StateConnection) -> None:
