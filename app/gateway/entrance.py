@@ -128,6 +128,8 @@ class Entry:
             name = self._session(owner)
             if name is not None:
                 self._turn = Turn(services, name, permit_id, request.wants, request.chat.request.messages)
+                if self.shared is None:  # else only who makes the answer may hold it: the others wait for that one
+                    self._turn.begin()
                 commands += peek_commands(name)
             elif request.call.keeps_answers:
                 self._kept = kept_ids(request.chat)
@@ -203,22 +205,22 @@ class Entry:
         """Joins the flight of this worker, or begins one and asks the store."""
         services = self._services
         flight = services.flights.find(shared.slot) if shared.joins else None
-        if flight is None:
-            created = int(services.now())
-            self.drives = True
-            if not shared.joins:
-                self.flight = Flight(shared.slot, shared.fingerprint, created)
-                return []
-            self.flight = services.flights.open(shared.slot, shared.fingerprint, created)
-            self.expect_wake(shared)
-            return [self.join_command(permit_id)]
-        if flight.fingerprint != shared.fingerprint:
+        if flight is not None and flight.fingerprint != shared.fingerprint:
             raise key_reused()
-        self.flight = flight
-        return []
+        if flight is not None and flight.is_fresh_for(shared.max_age_s):
+            self.flight = flight
+            return []
+        self.drives = True
+        self.flight = flight = Flight(shared.slot, shared.fingerprint, int(services.now()), max_age_s=shared.max_age_s)
+        if not shared.joins:
+            return []
+        services.flights.open(flight)
+        self.expect_wake(shared)
+        return [self.join_command(permit_id)]
 
     def expect_wake(self, shared: Shared) -> None:
         """From now on it is noticed when another worker has ended its flight."""
+        self._expect_no_wake()
         self._expecting = self._services.wakes.expect(shared.slot.digest)
         self.wake = self._expecting.__enter__()
 
@@ -371,8 +373,8 @@ class Entry:
     def _leave_session(self) -> None:
         if self._turn is not None:
             self._turn.give_up()
-        if self._reading is not None:
-            self._reading.cancel()
+        if self._reading is not None and not self._reading.cancel() and not self._reading.cancelled():
+            self._reading.exception()  # it has failed before anybody came to ask for it
 
     def close(self) -> None:
         """Frees what it still holds, unless it makes an answer for others, too. May be called twice."""

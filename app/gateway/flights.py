@@ -94,6 +94,7 @@ class Flight(Tape):
         slot: which answer.
         fingerprint: of the request that it answers.
         created: Unix seconds.
+        max_age_s: of a stored answer that whoever drives it takes; ``None``: any.
 
     Attributes:
         members: requests that read it.
@@ -105,10 +106,11 @@ class Flight(Tape):
         task: drives it.
     """
 
-    def __init__(self, slot: Slot, fingerprint: bytes, created: int) -> None:
+    def __init__(self, slot: Slot, fingerprint: bytes, created: int, *, max_age_s: float | None = None) -> None:
         super().__init__(created)
         self.slot = slot
         self.fingerprint = fingerprint
+        self.max_age_s = max_age_s
         self.members = 0
         self.origin: Origin = "call"
         self.age_s = 0.0
@@ -122,6 +124,10 @@ class Flight(Tape):
     def shared_id(self) -> str:
         """Of a streamed completion that has several choices."""
         return f"chatcmpl-{self.slot.digest[:24]}"
+
+    def is_fresh_for(self, max_age_s: float | None) -> bool:
+        """Whether its answer will be no older than that, whatever is found in the store; ``None``: any age will do."""
+        return max_age_s is None or (self.max_age_s is not None and self.max_age_s <= max_age_s)
 
     @property
     def is_over(self) -> bool:
@@ -187,10 +193,9 @@ class Flights:
         """The flight that is under way."""
         return self._open.get(slot)
 
-    def open(self, slot: Slot, fingerprint: bytes, created: int) -> Flight:
+    def open(self, flight: Flight) -> None:
         """A new flight, which others find from now on."""
-        flight = self._open[slot] = Flight(slot, fingerprint, created)
-        return flight
+        self._open[flight.slot] = flight
 
     def close(self, flight: Flight) -> None:
         """Nobody finds it any more; those who read it go on."""

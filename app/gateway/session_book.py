@@ -63,6 +63,8 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 def session_scope(services: Services, caller: Caller) -> str:
     """Whose sessions a caller has, within its tenant: those of its key, or everybody's."""
+    if caller.credential:
+        return caller.key_id  # whoever pays Anthropic itself shares nothing with others who do
     rule = caller.cache.over(services.cache_rule)
     return SHARED if rule.share_within == "tenant" else caller.key_id
 

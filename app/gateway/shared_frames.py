@@ -7,6 +7,7 @@ from operator import add
 
 from app.domain.calls import MessagesCall, Report, Usage
 from app.errors import UpstreamUnreachable
+from app.gateway.chat import note_request_id
 from app.gateway.sharing import Part
 from app.translate.replay import ReplayedChoice
 
@@ -58,6 +59,7 @@ class SharedFrames:
                 return frames
             for choice in self._choices:
                 if choice.error is not None:
+                    note_request_id(choice.error, flight.headers)
                     raise choice.error
             if flight.error is not None:
                 raise flight.error

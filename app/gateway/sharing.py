@@ -24,7 +24,7 @@ from app.errors import GatewayError, InternalError, StateError
 from app.gateway.admission import state_needed
 from app.gateway.chat import downgraded
 from app.gateway.entrance import CACHE_HEADER, Entry, Shared, key_reused
-from app.gateway.flights import Flight, Origin
+from app.gateway.flights import Flight
 from app.gateway.live_answer import LiveAnswer
 from app.gateway.services import Services
 from app.gateway.whole_answer import answer_whole
@@ -53,7 +53,7 @@ MOST_LEADERS: Final = 2
 #: How a reply is marked in its usage; empty for the request that made the call.
 Mark = Literal["", "hit", "joined"]
 
-_WORDS: Final[dict[Origin, str]] = {"call": "MISS", "hit": "HIT", "joined": "JOINED"}
+_WORDS: Final[dict[Mark, str]] = {"": "MISS", "hit": "HIT", "joined": "JOINED"}
 
 
 class Part:
@@ -65,14 +65,16 @@ class Part:
     """
 
     def __init__(self, services: Services, entry: Entry) -> None:
-        assert entry.flight is not None  # noqa: S101 - for the type checker
+        assert entry.shared is not None  # noqa: S101 - for the type checker
+        assert entry.flight is not None  # noqa: S101
         self._services = services
         self._entry = entry
+        self._shared: Shared = entry.shared
         self._drives = entry.drives
         self.flight: Flight = entry.flight
         self.flight.members += 1
         if entry.drives:
-            replies = entry.permit.replies if entry.shared is not None and entry.shared.joins else (_LEADS,)
+            replies = entry.permit.replies if entry.shared.joins else (_LEADS,)
             self._drive(replies[0] if replies else StateError("The request was let in without the state store."))
 
     @property
@@ -136,7 +138,7 @@ class Part:
 
     def _tell(self) -> None:
         headers, mark = self._entry.headers, self.mark
-        headers[CACHE_HEADER] = {"hit": "HIT", "joined": "JOINED"}.get(mark, "MISS")
+        headers[CACHE_HEADER] = _WORDS[mark]
         if mark == "hit":
             headers["age"] = str(int(self.flight.age_s))
         if mark and self.flight.slot.kind == "once":
@@ -144,16 +146,17 @@ class Part:
 
     async def _take_over(self) -> None:
         """Whoever drove it was not let in, or has lost the store: this request does, or reads whose turn it is now."""
-        entry, services = self._entry, self._services
+        shared, flights = self._shared, self._services.flights
         self.flight.members -= 1
-        flight = services.flights.find(self.flight.slot)
-        if flight is None:
-            flight = services.flights.open(self.flight.slot, self.flight.fingerprint, int(services.now()))
-            self._drives = True
+        flight = flights.find(shared.slot)
+        self._drives = flight is None or not flight.is_fresh_for(shared.max_age_s)
+        if flight is None or self._drives:
+            flight = Flight(shared.slot, shared.fingerprint, int(self._services.now()), max_age_s=shared.max_age_s)
+            flights.open(flight)
+            self._entry.expect_wake(shared)
         self.flight = flight
         flight.members += 1
-        if flight.task is None and self._drives and entry.shared is not None:
-            entry.expect_wake(entry.shared)
+        if self._drives:
             self._drive(None)
 
     def _drive(self, reply: object) -> None:
@@ -203,11 +206,11 @@ class _Drive:
         while True:
             match join:
                 case Hit() | Large():
-                    answer = await self._read(join)
-                    if answer is not None:
-                        self._replay(answer, join.age_s, followed=bool(leaders))
+                    read = await self._read(join)
+                    if isinstance(read, RecordedAnswer):
+                        self._replay(read, join.age_s, followed=bool(leaders))
                         return
-                    join = await self._ask()
+                    join = read
                 case Follow():
                     leaders.add(join.leader)
                     if len(leaders) > MOST_LEADERS:
@@ -239,8 +242,8 @@ class _Drive:
         except StateError as error:
             return self._without_store(error)
 
-    async def _read(self, found: Hit | Large) -> RecordedAnswer | None:
-        """The stored answer; one that cannot be read is deleted, and counts as absent."""
+    async def _read(self, found: Hit | Large) -> RecordedAnswer | Join:
+        """The stored answer; one that cannot be read is deleted, and asked for once more."""
         state, slot = self._services.state, self._shared.slot
         try:
             value = found.value if isinstance(found, Hit) else await fetch_large(state, slot)
@@ -248,9 +251,8 @@ class _Drive:
             if value is not None and answer is None:
                 await state.call("DEL", slot.value_key)
         except StateError as error:
-            self._without_store(error)
-            return None
-        return answer
+            return self._without_store(error)
+        return await self._ask() if answer is None else answer
 
     def _without_store(self, error: StateError) -> Join:
         """A cache that is away is no cache; the promise of an ``Idempotency-Key`` cannot be kept."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -58,16 +59,8 @@ class Turn:
         self._copied: tuple[StoredTurn, ...] = ()
         self._new = NewMessages(instructions=None, messages=[], stored=Raw(b"[]"), count=0)
         self._dropped = SessionHistory(SessionHead())
-        self._opening = asyncio.ensure_future(
-            open_turn(
-                services.state,
-                name,
-                holder,
-                channel=services.wakes.channel,
-                ttl_s=services.session_rules.ttl_s,
-            )
-        )
-        self._is_open = True
+        self._opening: asyncio.Future[SessionHistory | TurnHeld] | None = None
+        self._is_open = False
         self.name = name
         self.history = SessionHistory(SessionHead())
         self.headers: dict[str, str] = {}
@@ -77,8 +70,23 @@ class Turn:
         """Whether the session begins with it."""
         return self._base.seq == 0
 
+    def begin(self) -> asyncio.Future[SessionHistory | TurnHeld]:
+        """Asks for the session at once, so that the question travels beside what is asked next."""
+        services = self._services
+        self._is_open = True
+        self._opening = asyncio.ensure_future(
+            open_turn(
+                services.state,
+                self.name,
+                self._holder,
+                channel=services.wakes.channel,
+                ttl_s=services.session_rules.ttl_s,
+            )
+        )
+        return self._opening
+
     async def hold(self, permit: Permit) -> None:
-        """Waits until the session is held, and reads what of its history counts.
+        """Waits until the session is held, and reads what of its history counts; asks for it unless it has begun.
 
         Raises:
             Conflict: another turn holds it for longer than this one may wait.
@@ -116,7 +124,7 @@ class Turn:
 
     async def _held(self) -> SessionHistory:
         services, name = self._services, self.name
-        opened = await asyncio.shield(self._opening)
+        opened = await asyncio.shield(self._opening or self.begin())
         if not isinstance(opened, TurnHeld):
             return opened
         wait_s = services.config.session_wait_s
@@ -149,7 +157,7 @@ class Turn:
             Conflict: the session was deleted, or another turn got in while this one had lost its lease.
             StateError: it may not have been made.
         """
-        services, now = self._services, self._services.now()
+        now = self._services.now()
         new = StoredTurn(
             at=now,
             messages=self._new.stored,
@@ -169,9 +177,13 @@ class Turn:
         )
         await asyncio.gather(
             self._commit(permit, new, dropped, instructions),
-            seat(services, permit.id, self.name, SessionHistory(head, (*self.history.turns, new))),
+            self._seat(permit, SessionHistory(head, (*self.history.turns, new))),
         )
         self._is_open = False
+
+    async def _seat(self, permit: Permit, history: SessionHistory) -> None:
+        with suppress(StateError):  # what is committed is not taken back; it is seated when it is used again
+            await seat(self._services, permit.id, self.name, history)
 
     async def _commit(
         self, permit: Permit, new: StoredTurn, dropped: Sequence[StoredTurn], instructions: Raw | None
@@ -206,5 +218,6 @@ class Turn:
         self._services.insist(self._release)
 
     async def _release(self) -> None:
-        await asyncio.gather(self._opening, return_exceptions=True)  # before it there is nothing to free
+        if self._opening is not None:
+            await asyncio.gather(self._opening, return_exceptions=True)  # before it there is nothing to free
         await release_turn(self._services.state, self.name, self._holder)
