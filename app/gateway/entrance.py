@@ -168,8 +168,9 @@ class Entry:
     async def _owner(self) -> Caller:
         """The caller with what is known of its key: whom it shares with, and what it may do."""
         services, caller, request = self._services, self._caller, self.request
-        if request.wants.is_none and not request.session and not services.gate.remembers(caller):
-            return caller  # it wants nothing that would be worth a look-up
+        wants_nothing = request.wants.is_none and not request.session and services.cache_rule.mode != "on"
+        if wants_nothing and not services.gate.remembers(caller):
+            return caller  # what its key says of sharing would not be worth a look-up
         return await services.gate.known(caller)
 
     def _shared(self, owner: Caller) -> Shared | None:
