@@ -13,7 +13,7 @@ from app.errors import CapacityError, GatewayError
 
 
 class FakeReply:
-    """One scripted reply: chunks of bytes, errors to raise between them, ``...`` to fall silent for ever."""
+    """One scripted reply: chunks of bytes, errors to raise between them, events to wait for, ``...`` for ever."""
 
     def __init__(self, *parts: bytes | GatewayError | Any, headers: Mapping[str, str] | None = None) -> None:
         self.status = 200
@@ -35,7 +35,10 @@ class FakeReply:
                 await asyncio.get_running_loop().create_future()
             if isinstance(part, GatewayError):
                 raise part
-            yield part
+            if isinstance(part, asyncio.Event):
+                await part.wait()
+            else:
+                yield part
 
     async def close(self) -> None:
         self.closed = True

@@ -1,0 +1,110 @@
+"""The store in memory, of which a test can hold back, lose and refuse single steps.
+
+A step goes by the name of its script, or by the first word of its command: ``join_flight``, ``GET``. All steps of a
+pipeline travel together: what befalls one of them befalls all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from app.errors import StateUnavailable
+from app.state import connect
+from app.state.connection import Argument, Command
+from app.state.scripts import Script, ScriptCall
+
+
+class HeldStep:
+    """A step whose answers do not come.
+
+    Attributes:
+        reached: it was done, and its answer is held back.
+    """
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._let_go = asyncio.Event()
+
+    def let_go(self) -> None:
+        """Its answers come."""
+        self._let_go.set()
+
+    async def wait(self) -> None:
+        self.reached.set()
+        await self._let_go.wait()
+
+
+class SteeredState:
+    """The store in memory.
+
+    Args:
+        state: shared with other workers; without it a store of its own.
+
+    Attributes:
+        steps: what it was asked, in order.
+        refused: steps that are not done; the call fails.
+        lost: steps that are done, and whose answer is lost on the way back.
+        dead: it is known to be away: calls fail where they are made.
+    """
+
+    def __init__(self, state: Any = None) -> None:
+        self._state = connect("memory://") if state is None else state
+        self._held: dict[str, HeldStep] = {}
+        self.steps: list[str] = []
+        self.refused: set[str] = set()
+        self.lost: set[str] = set()
+        self.dead = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state, name)
+
+    @property
+    def available(self) -> bool:
+        return not self.dead
+
+    def hold(self, step: str) -> HeldStep:
+        """From now on the answers of a step are held back."""
+        held = self._held[step] = HeldStep()
+        return held
+
+    def free(self) -> None:
+        """Every step is answered again."""
+        held, self._held = self._held, {}
+        for one in held.values():
+            one.let_go()
+        self.refused.clear()
+        self.lost.clear()
+
+    def call(self, *words: Argument, large: bool = False) -> Any:
+        return self._steered([str(words[0])], self._state.call(*words, large=large))
+
+    def run_script(
+        self, script: Script, names: Sequence[Argument], args: Sequence[Argument] = (), *, large: bool = False
+    ) -> Any:
+        return self._steered([script.name], self._state.run_script(script, names, args, large=large))
+
+    def pipeline(self, commands: Iterable[Command], *, large: bool = False) -> Any:
+        commands = list(commands)
+        steps = [one.script.name if isinstance(one, ScriptCall) else str(one[0]) for one in commands]
+        return self._steered(steps, self._state.pipeline(commands, large=large))
+
+    def _steered(self, steps: list[str], asked: Any) -> asyncio.Future[Any]:
+        if self.dead:
+            asked.close()
+            raise StateUnavailable("The state store is not available: as the test wants it.", retry_after_s=1)
+        self.steps += steps
+        return asyncio.ensure_future(self._answer(steps, asked))
+
+    async def _answer(self, steps: list[str], asked: Any) -> Any:
+        if self.refused.intersection(steps):
+            asked.close()
+            raise StateUnavailable("The state store is not available: as the test wants it.", retry_after_s=1)
+        reply = await asyncio.shield(asked)  # what has left is done, whoever still waits for it
+        for step in steps:
+            if step in self._held:
+                await self._held[step].wait()
+        if self.lost.intersection(steps):
+            raise StateUnavailable("The state store did not answer in time.", retry_after_s=1)
+        return reply
