@@ -19,9 +19,9 @@ from app.errors import StateError
 from app.gateway.admission import Admission
 from app.gateway.flights import Flights
 from app.gateway.gate import Gate
+from app.gateway.lease_returns import GiveBack, LeaseReturns
 from app.gateway.ledger import Ledger
 from app.observability.process import ProcessFigures
-from app.state import answers, limits
 from app.state.cache_room import CacheRoom
 from app.state.connection import StateConnection
 from app.state.key_memory import KeyMemory
@@ -29,11 +29,6 @@ from app.state.wakes import Wakes
 from app.translate.chat_to_messages import TranslationSettings
 
 log = logging.getLogger(__name__)
-
-#: A lease ends by itself after as long as one lives; until then it is worth giving it back.
-INSIST_S = max(limits.LEASE_S, answers.LEASE_S)
-#: The store notices within a second that it is there again, and whoever waits for a lease looks as often.
-INSIST_EVERY_S = 0.25
 
 
 class Services:
@@ -68,7 +63,7 @@ class Services:
 
     __slots__ = (
         "_beside",
-        "_is_closing",
+        "_returns",
         "admission",
         "cache_room",
         "cache_rule",
@@ -140,7 +135,7 @@ class Services:
         )
         self.seated: set[str] = set()
         self._beside: set[asyncio.Future[object]] = set()
-        self._is_closing = False
+        self._returns = LeaseReturns(state, monotonic=monotonic)
 
     def take_seated(self) -> set[str]:
         """The tags of ``seated``, which begins anew."""
@@ -153,27 +148,9 @@ class Services:
         self._beside.add(task)
         task.add_done_callback(self._done_beside)
 
-    def insist(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Has a lease given back beside the requests, again and again while the store is away.
-
-        What takes a lease may have run though nobody got its answer, and others would wait until it ends by itself.
-
-        Args:
-            work: gives it back; may be called after it has done so.
-        """
-        self.beside(self._insisting(work))
-
-    async def _insisting(self, work: Callable[[], Awaitable[object]]) -> None:
-        ends_at = self.monotonic() + INSIST_S
-        while True:
-            try:
-                await work()
-            except StateError:
-                if self._is_closing or self.monotonic() >= ends_at:
-                    return
-                await asyncio.sleep(INSIST_EVERY_S)
-            else:
-                return
+    def insist(self, give_back: GiveBack) -> None:
+        """Has a lease given back beside the requests, again and again while the store is away; see ``LeaseReturns``."""
+        self.beside(self._returns.give_back(give_back))
 
     def _done_beside(self, task: asyncio.Future[object]) -> None:
         self._beside.discard(task)
@@ -183,7 +160,7 @@ class Services:
 
     async def close(self) -> None:
         """Waits for what is being done beside the requests; what failed is tried once more."""
-        self._is_closing = True
+        self._returns.close()
         if self._beside:
             await asyncio.wait(self._beside)
 
