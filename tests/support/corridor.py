@@ -1,4 +1,4 @@
-"""The corridor without its doors: requests as callers make them, answered over a store in memory and a scripted upstream.
+"""The corridor without its doors: requests of callers, answered over a store in memory and a scripted upstream.
 
 corridor = Corridor(FakeReply(message(text("Hello."))))
 completed = await corridor.ask("Hi", wants=CACHED)
@@ -26,6 +26,9 @@ from tests.support.steered_state import SteeredState
 
 #: A model that thinks, in the table.
 MODEL = "claude-opus-5-5"
+
+#: A turn of a session.
+TRIP = Wants(session="trip")
 
 #: Takes an answer of the last minute, and has its own kept for one.
 CACHED = Wants(cache=CacheControl(max_age_s=60))
@@ -79,6 +82,11 @@ class Corridor:
     async def listen(self, said: Any = "Hi", **request: Any) -> bytes:
         """A streamed request, read to its end."""
         return await frames_of(self.events(said, **request))
+
+    async def upstream_called(self, times: int) -> None:
+        """Returns once the upstream was called so often."""
+        while len(self.upstream.requests) < times:  # noqa: ASYNC110 - a turn of the loop, not a wait
+            await asyncio.sleep(0)
 
     async def settled(self) -> None:
         """Returns once nothing runs beside the requests."""

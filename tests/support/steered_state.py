@@ -7,6 +7,7 @@ pipeline travel together: what befalls one of them befalls all.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from app.errors import StateUnavailable
 from app.state import connect
 from app.state.connection import Argument, Command
 from app.state.scripts import Script, ScriptCall
+
+#: As often as it is asked.
+ALWAYS = 1_000_000
 
 
 class HeldStep:
@@ -44,8 +48,8 @@ class SteeredState:
 
     Attributes:
         steps: what it was asked, in order.
-        refused: steps that are not done; the call fails.
-        lost: steps that are done, and whose answer is lost on the way back.
+        refused: steps that are not done, and how often; the call fails.
+        lost: steps that are done, and whose answer is lost on the way back, and how often.
         dead: it is known to be away: calls fail where they are made.
     """
 
@@ -53,8 +57,8 @@ class SteeredState:
         self._state = connect("memory://") if state is None else state
         self._held: dict[str, HeldStep] = {}
         self.steps: list[str] = []
-        self.refused: set[str] = set()
-        self.lost: set[str] = set()
+        self.refused: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
         self.dead = False
 
     def __getattr__(self, name: str) -> Any:
@@ -98,13 +102,22 @@ class SteeredState:
         return asyncio.ensure_future(self._answer(steps, asked))
 
     async def _answer(self, steps: list[str], asked: Any) -> Any:
-        if self.refused.intersection(steps):
+        if _befalls(self.refused, steps):
             asked.close()
             raise StateUnavailable("The state store is not available: as the test wants it.", retry_after_s=1)
         reply = await asyncio.shield(asked)  # what has left is done, whoever still waits for it
         for step in steps:
             if step in self._held:
                 await self._held[step].wait()
-        if self.lost.intersection(steps):
+        if _befalls(self.lost, steps):
             raise StateUnavailable("The state store did not answer in time.", retry_after_s=1)
         return reply
+
+
+def _befalls(what: Counter[str], steps: Iterable[str]) -> bool:
+    """Whether it befalls one of these steps, once."""
+    for step in steps:
+        if what[step] > 0:
+            what[step] -= 1
+            return True
+    return False
