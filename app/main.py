@@ -191,6 +191,7 @@ async def _running(
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        await services.flights.end_all()
         await services.upstream.close()
         await services.gate.close()
         await services.close()

@@ -70,7 +70,7 @@ async def _shared(services: Services, entry: Entry) -> Completed:
     part = Part(services, entry)
     try:
         flight = await part.whole()
-        reply = replay_plain(flight.recording(), part.call.plan, mark=part.mark)
+        reply = replay_plain(flight.recording(), part.call.plan, mark=part.usage_mark)
         return _completed(services, entry, part.call, reply, flight.headers)
     finally:
         await part.leave()

@@ -21,7 +21,7 @@ from app.domain.calls import MessagesCall
 from app.domain.limits import Refusal, Use
 from app.domain.pricing import WorstCase, worst_case
 from app.domain.sessions import SessionName
-from app.errors import GatewayError, IdempotencyKeyReused, StateError
+from app.errors import GatewayError, IdempotencyKeyReused, RateLimited, StateError
 from app.gateway.admission import limited, scope_missing, state_needed
 from app.gateway.chat import Admitted, ChatRequest
 from app.gateway.flights import Flight
@@ -31,7 +31,7 @@ from app.gateway.session_book import session_scope
 from app.gateway.spending import Spending, demand_of, granted
 from app.gateway.turns import Turn
 from app.observability.record import RequestRecord
-from app.state.answers import Slot, join_flight, land_flight
+from app.state.answers import Slot, join_flight, land_flight, unfollow
 from app.state.connection import Command, Reply
 from app.state.kept_answers import kept_commands, read_kept
 from app.state.scripts import ScriptCall
@@ -79,6 +79,7 @@ class Entry:
         drives: this request was the first of this worker to ask for it.
         wake: tells when asking for it again is worth it; only for who drives, and may have to wait.
         is_driving: a task makes the shared answer, for other requests, too; it closes the entry.
+        refusal: why it may not make the shared answer, which others may.
         headers: of the client's reply, by what is known so far.
     """
 
@@ -98,6 +99,7 @@ class Entry:
         self.flight: Flight | None = None
         self.drives = False
         self.is_driving = False
+        self.refusal: RateLimited | None = None
         self.wake: Wake | None = None
         self.headers: dict[str, str] = dict(BYPASS)
 
@@ -148,11 +150,15 @@ class Entry:
         """It was not let in: others have to make the answer that it may have promised to make."""
         flight, shared, services = self.flight, self.shared, self._services
         self._expect_no_wake()
-        if flight is None or shared is None or not self.drives:
+        if flight is None or shared is None:
+            return
+        if not self.drives:
+            services.beside(services.flights.leave(flight))
             return
         services.flights.close(flight)
         flight.abandon()
         if shared.joins:
+            services.beside(unfollow(services.state, shared.slot, channel=services.wakes.channel))
             services.insist(
                 partial(
                     land_flight,
@@ -210,9 +216,11 @@ class Entry:
             raise key_reused()
         if flight is not None and flight.is_fresh_for(shared.max_age_s):
             self.flight = flight
+            flight.members += 1
             return []
         self.drives = True
         self.flight = flight = Flight(shared.slot, shared.fingerprint, int(services.now()), max_age_s=shared.max_age_s)
+        flight.members += 1
         if not shared.joins:
             return []
         services.flights.open(flight)

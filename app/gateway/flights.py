@@ -14,8 +14,9 @@ from typing import Literal
 from msgspec import Struct
 
 from app.domain.recording import RecordedAnswer, RecordedReply
-from app.errors import GatewayError
-from app.state.answers import Slot
+from app.errors import GatewayError, StateError
+from app.state.answers import Slot, is_followed
+from app.state.connection import StateConnection
 
 #: What clients are told of an upstream reply's headers when it is replayed.
 TOLD_HEADERS = ("request-id",)
@@ -97,13 +98,14 @@ class Flight(Tape):
         max_age_s: of a stored answer that whoever drives it takes; ``None``: any.
 
     Attributes:
-        members: requests that read it.
+        members: requests that read it, or are being let in to.
         origin: how it came by its answer.
         age_s: of a stored answer.
         is_whole: it has ended well.
         error: it has ended so.
         abandoned: it has ended, and somebody else has to begin anew.
         task: drives it.
+        leads: it is the one that makes the answer, of all workers; those of others may wait for it.
     """
 
     def __init__(self, slot: Slot, fingerprint: bytes, created: int, *, max_age_s: float | None = None) -> None:
@@ -118,6 +120,7 @@ class Flight(Tape):
         self.error: GatewayError | None = None
         self.abandoned = False
         self.task: asyncio.Task[None] | None = None
+        self.leads = False
         self._waiting: list[asyncio.Future[None]] = []
 
     @property
@@ -164,11 +167,12 @@ class Flight(Tape):
             self.abandoned = True
             self._tell()
 
-    def leave(self) -> None:
-        """One reader less; when none is left, what drives the flight is cancelled."""
-        self.members -= 1
-        if not self.members and self.task is not None and not self.is_over:
-            self.task.cancel()
+    def check(self) -> None:
+        """Raises the error that it has ended with."""
+        if self.error is not None:
+            raise self.error.with_traceback(
+                None
+            )  # many raise it, and none of them hangs on to the traces of the others
 
     async def change(self) -> None:
         """Waits until something has arrived, or it is over."""
@@ -184,9 +188,14 @@ class Flight(Tape):
 
 
 class Flights:
-    """The flights of one worker, by slot."""
+    """The flights of one worker, by slot.
 
-    def __init__(self) -> None:
+    Args:
+        state: knows who waits on other workers.
+    """
+
+    def __init__(self, state: StateConnection) -> None:
+        self._state = state
         self._open: dict[Slot, Flight] = {}
 
     def find(self, slot: Slot) -> Flight | None:
@@ -201,3 +210,39 @@ class Flights:
         """Nobody finds it any more; those who read it go on."""
         if self._open.get(flight.slot) is flight:
             del self._open[flight.slot]
+
+    async def leave(self, flight: Flight) -> None:
+        """One reader less, which may have been the last."""
+        flight.members -= 1
+        await self.end_unread(flight)
+
+    async def end_unread(self, flight: Flight) -> None:
+        """Cancels the call of a flight that nobody waits for any more, neither here nor on another worker."""
+        if flight.task is None or _is_read(flight):
+            return
+        if flight.leads and await self._is_followed(flight):
+            return  # asked again whenever its lease is renewed
+        if _is_read(flight):  # by somebody who has come meanwhile
+            return
+        await self._end(flight)
+
+    async def _is_followed(self, flight: Flight) -> bool:
+        try:
+            return await is_followed(self._state, flight.slot)
+        except StateError:
+            return False
+
+    async def end_all(self) -> None:
+        """Cancels what is made for other workers only, at the end of this one: one of those makes it anew."""
+        await asyncio.gather(*map(self._end, tuple(self._open.values())))
+
+    async def _end(self, flight: Flight) -> None:
+        self.close(flight)
+        flight.abandon()
+        if flight.task is not None:
+            flight.task.cancel()
+            await asyncio.gather(flight.task, return_exceptions=True)
+
+
+def _is_read(flight: Flight) -> bool:
+    return flight.members > 0 or flight.is_over

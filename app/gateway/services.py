@@ -125,7 +125,7 @@ class Services:
         self.ratios = LearnedRatios()
         self.pace = LearnedPace()
         self.prompts = LearnedPrompts()
-        self.flights = Flights()
+        self.flights = Flights(state)
         self.cache_rule = CacheRule(mode=config.cache, ttl_s=config.cache_ttl, share_within=config.share_within)
         self.session_rules = SessionRules(
             ttl_s=config.session_ttl,

@@ -8,7 +8,7 @@ from operator import add
 from app.domain.calls import MessagesCall, Report, Usage
 from app.errors import UpstreamUnreachable
 from app.gateway.chat import note_request_id
-from app.gateway.sharing import Part
+from app.gateway.sharing import BROKEN_OFF, Part
 from app.translate.replay import ReplayedChoice
 
 
@@ -39,7 +39,7 @@ class SharedFrames:
         call, flight = self.call, self._part.flight
         shared_id = flight.shared_id if call.n > 1 else None
         self._choices = [
-            ReplayedChoice(call.plan, created=flight.created, index=index, id=shared_id, mark=self._part.mark)
+            ReplayedChoice(call.plan, created=flight.created, index=index, id=shared_id, mark=self._part.usage_mark)
             for index in range(call.n)
         ]
 
@@ -61,10 +61,9 @@ class SharedFrames:
                 if choice.error is not None:
                     note_request_id(choice.error, flight.headers)
                     raise choice.error
-            if flight.error is not None:
-                raise flight.error
+            flight.check()
             if flight.is_over:
-                raise UpstreamUnreachable("The answer broke off: whoever was getting it is gone.")
+                raise UpstreamUnreachable(BROKEN_OFF)
             await flight.change()
 
     def _frames(self, at: int) -> bytes:
@@ -98,7 +97,7 @@ class SharedFrames:
         Raises:
             GatewayError: it could not be kept.
         """
-        await self._part.whole()
+        await self._part.kept()
 
     def closing(self) -> bytes:
         """The last frames of the client's stream."""

@@ -2,8 +2,8 @@
 
 The first request of a worker that asks for an answer *drives* its flight: it finds the answer in the store, waits for
 the worker that is making it, or makes it, by a call of its own. All requests of the worker, the driver among them, read
-the flight. When the driver's client leaves, the flight goes on as long as somebody reads it. Contract: DESIGN.md
-section 3, "Response cache" and "Single flight".
+the flight. When the driver's client leaves, the flight goes on as long as somebody reads it, or waits for it on another
+worker. Contract: DESIGN.md section 3, "Response cache" and "Single flight".
 
 Who takes over: a leader that dies loses its lease, and one of those who asked its slot again leads. An answer that a
 leader got and that is no good for others (cut off, refused, an error) is not stored; each other worker then makes its
@@ -20,7 +20,7 @@ from typing import Final, Literal
 
 from app.domain.calls import MessagesCall
 from app.domain.recording import RecordedAnswer, decode_recording, encode_recording
-from app.errors import GatewayError, InternalError, StateError
+from app.errors import GatewayError, InternalError, RateLimited, StateError, UpstreamUnreachable
 from app.gateway.admission import state_needed
 from app.gateway.chat import downgraded
 from app.gateway.entrance import CACHE_HEADER, Entry, Shared, key_reused
@@ -40,6 +40,7 @@ from app.state.answers import (
     land_flight,
     read_join,
     renew_flight,
+    unfollow,
 )
 from app.translate.replay import is_storable, is_whole
 
@@ -49,6 +50,8 @@ log = logging.getLogger(__name__)
 ASK_AGAIN_S: Final = 1.0
 #: So many leaders may fail before whoever follows makes the answer without asking again.
 MOST_LEADERS: Final = 2
+
+BROKEN_OFF: Final = "The answer broke off: whoever was getting it is gone."
 
 #: How a reply is marked in its usage; empty for the request that made the call.
 Mark = Literal["", "hit", "joined"]
@@ -72,7 +75,6 @@ class Part:
         self._shared: Shared = entry.shared
         self._drives = entry.drives
         self.flight: Flight = entry.flight
-        self.flight.members += 1
         if entry.drives:
             replies = entry.permit.replies if entry.shared.joins else (_LEADS,)
             self._drive(replies[0] if replies else StateError("The request was let in without the state store."))
@@ -92,6 +94,11 @@ class Part:
             return "hit"
         return "" if self._drives and self.flight.origin == "call" else "joined"
 
+    @property
+    def usage_mark(self) -> Mark:
+        """How its usage says so: not at all where a retry gets the first answer byte by byte."""
+        return "" if self._shared.slot.kind == "once" else self.mark
+
     async def begun(self) -> None:
         """Waits until something has come, or it is over; the headers are known then.
 
@@ -100,10 +107,9 @@ class Part:
         """
         while True:
             flight = self.flight
-            if flight.error is not None:
-                raise flight.error
+            flight.check()
             if flight.abandoned:
-                await self._take_over()
+                self._take_over()
             elif flight.pieces or flight.is_whole:
                 break
             else:
@@ -118,23 +124,36 @@ class Part:
         """
         await self.begun()
         while not self.flight.is_whole:
-            if self.flight.error is not None:
-                raise self.flight.error
+            self.flight.check()
             if self.flight.abandoned:  # nothing of it has been given to the client yet
-                await self._take_over()
+                self._take_over()
             else:
                 await self.flight.change()
         self._tell()
-        if self.mark:
-            self._entry.served()
+        self._served()
         return self.flight
+
+    async def kept(self) -> None:
+        """Waits until the answer, which the client has got most of, is whole, and kept where it has to be.
+
+        Raises:
+            GatewayError: it could not be kept.
+        """
+        flight = self.flight
+        while not flight.is_whole:
+            flight.check()
+            if flight.abandoned:
+                raise UpstreamUnreachable(BROKEN_OFF)
+            await flight.change()
+        self._served()
 
     async def leave(self) -> None:
         """The request is over, whatever has become of it; a call that nobody else needs is cancelled."""
-        flight = self.flight
-        flight.leave()
-        if flight.task is not None and not flight.members:
-            await asyncio.gather(flight.task, return_exceptions=True)
+        await self._services.flights.leave(self.flight)
+
+    def _served(self) -> None:
+        if self.mark:
+            self._entry.served()
 
     def _tell(self) -> None:
         headers, mark = self._entry.headers, self.mark
@@ -144,11 +163,20 @@ class Part:
         if mark and self.flight.slot.kind == "once":
             headers["idempotent-replayed"] = "true"
 
-    async def _take_over(self) -> None:
-        """Whoever drove it was not let in, or has lost the store: this request does, or reads whose turn it is now."""
+    def _take_over(self) -> None:
+        """Whoever drove it was not let in, or is gone: this request does, or reads whose turn it is now.
+
+        Raises:
+            RateLimited: this one drove it, and may not.
+            IdempotencyKeyReused: the key is another request's by now.
+        """
         shared, flights = self._shared, self._services.flights
-        self.flight.members -= 1
+        if self._entry.refusal is not None:
+            raise self._entry.refusal
         flight = flights.find(shared.slot)
+        if flight is not None and flight.fingerprint != shared.fingerprint:
+            raise key_reused()
+        self.flight.members -= 1
         self._drives = flight is None or not flight.is_fresh_for(shared.max_age_s)
         if flight is None or self._drives:
             flight = Flight(shared.slot, shared.fingerprint, int(self._services.now()), max_age_s=shared.max_age_s)
@@ -177,7 +205,7 @@ class _Drive:
         self._entry = entry
         self._flight = flight
         self._shared: Shared = entry.shared
-        self._leads = False
+        self._follows = False
 
     async def run(self, reply: object) -> None:
         """Runs until the flight is over.
@@ -188,6 +216,8 @@ class _Drive:
         flight = self._flight
         try:
             await self._end_by(reply)
+        except RateLimited as refusal:  # its own limits, not those of the others
+            self._entry.refusal = refusal
         except GatewayError as error:
             flight.fail(error)
         except Exception:  # the task's outermost edge
@@ -196,14 +226,19 @@ class _Drive:
         finally:
             self._services.flights.close(flight)
             flight.abandon()
-            if self._leads:
+            if flight.leads:
+                flight.leads = False
                 self._services.insist(partial(self._land, None))
+            if self._follows:
+                services = self._services
+                services.beside(unfollow(services.state, flight.slot, channel=services.wakes.channel))
             self._entry.is_driving = False
             self._entry.close()
 
     async def _end_by(self, reply: object) -> None:
         join, leaders = await self._first(reply), set[str]()
         while True:
+            self._follows = isinstance(join, Follow)
             match join:
                 case Hit() | Large():
                     read = await self._read(join)
@@ -213,7 +248,7 @@ class _Drive:
                     join = read
                 case Follow():
                     leaders.add(join.leader)
-                    if len(leaders) > MOST_LEADERS:
+                    if len(leaders) > MOST_LEADERS and self._shared.slot.kind == "answer":
                         await self._lead()
                         return
                     wake = self._entry.wake
@@ -223,7 +258,7 @@ class _Drive:
                 case Reused():
                     raise key_reused()
                 case Lead():
-                    self._leads = self._shared.joins
+                    self._flight.leads = self._shared.joins
                     await self._lead()
                     return
 
@@ -267,9 +302,9 @@ class _Drive:
     async def _lead(self) -> None:
         """Makes the answer by a call of its own."""
         services, entry, flight = self._services, self._entry, self._flight
+        if flight.leads:
+            entry.permit.renewals.append(self._renew)
         admitted = await entry.ready()
-        if self._leads:
-            admitted.permit.renewals.append(self._renew)
         if admitted.call.stream:
             live = LiveAnswer(services, entry, admitted, created=flight.created, tape=flight)
             try:
@@ -277,17 +312,24 @@ class _Drive:
                 while not live.stopped:
                     await live.next()
                 await live.finish()
+                await self._land_well(admitted.call)  # before the upstream connection is read to its end
             finally:
                 await live.close()
         else:
             await answer_whole(services, entry, admitted, created=flight.created, tape=flight)
-        await self._keep(admitted.call)
-        flight.land()
+            await self._land_well(admitted.call)
+
+    async def _land_well(self, call: MessagesCall) -> None:
+        await self._keep(call)
+        self._flight.land()
 
     async def _renew(self) -> None:
-        await renew_flight(
-            self._services.state, self._shared.slot, self._entry.permit.id, fingerprint=self._shared.fingerprint
-        )
+        services, flight = self._services, self._flight
+        if not flight.leads:  # it has landed while its lease was looked at
+            return
+        await renew_flight(services.state, flight.slot, self._entry.permit.id, fingerprint=flight.fingerprint)
+        if not flight.members:
+            services.beside(services.flights.end_unread(flight))
 
     async def _keep(self, call: MessagesCall) -> None:
         """Stores the answer where it is good for others."""
@@ -295,17 +337,22 @@ class _Drive:
         answer = self._flight.recording()
         if shared.slot.kind == "once":
             if is_whole(answer):
-                self._leads = False
-                try:
-                    await self._land(answer)
-                except StateError as error:
-                    services.insist(partial(self._land, answer))  # whoever repeats the request may still get it
-                    raise state_needed(error) from error
+                self._flight.leads = False
+                keeping = asyncio.ensure_future(self._keep_first(answer))
+                services.beside(keeping)
+                await asyncio.shield(keeping)  # also when the client leaves now: it may come again
             return
         is_good = is_storable(answer) and call.max_tokens == self._entry.request.call.max_tokens  # not lowered
         if shared.ttl_s and is_good and self._flight.size_bytes <= services.config.cache_max_entry_bytes:
-            self._leads = False
+            self._flight.leads = False
             services.beside(self._store(answer))
+
+    async def _keep_first(self, answer: RecordedAnswer) -> None:
+        try:
+            await self._land(answer)
+        except StateError as error:
+            self._services.insist(partial(self._land, answer))  # whoever repeats the request may still get it
+            raise state_needed(error) from error
 
     async def _store(self, answer: RecordedAnswer) -> None:
         services = self._services

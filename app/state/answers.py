@@ -31,6 +31,8 @@ LAND_FLIGHT: Final = load_script("land_flight", after="flight", echoes=True)
 RENEW_FLIGHT: Final = load_script("renew_flight", after="flight", echoes=True)
 
 _LEASE_US: Final = int(LEASE_S * 1_000_000)
+#: Begins the fields of a flight that name who waits for it (``scripts/flight.lua``).
+_WAKE: Final = b"wake "
 
 
 class Slot(Struct, frozen=True):
@@ -235,6 +237,30 @@ async def renew_flight(state: StateConnection, slot: Slot, leader: str, *, finge
         RENEW_FLIGHT, (slot.flight_key,), (leader.encode(), fingerprint.hex(), _LEASE_US, keys.FLIGHT_TTL_S)
     )
     return bool(reply[1] == b"renewed")
+
+
+async def is_followed(state: StateConnection, slot: Slot) -> bool:
+    """Whether a worker waits for the flight of a slot.
+
+    Raises:
+        StateError: the store did not answer.
+    """
+    fields: list[bytes] = await state.call("HKEYS", slot.flight_key)
+    return any(field.startswith(_WAKE) for field in fields)
+
+
+async def unfollow(state: StateConnection, slot: Slot, *, channel: str) -> None:
+    """A worker does not wait for a flight any more.
+
+    Args:
+        state: the store.
+        slot: of the flight.
+        channel: of the worker, as it was joined with.
+
+    Raises:
+        StateError: it may still count as waiting.
+    """
+    await state.call("HDEL", slot.flight_key, _WAKE + channel.encode())
 
 
 def jittered_ttl(ttl_s: int, random: Callable[[], float]) -> int:
