@@ -64,20 +64,22 @@ class Client:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def chat(self, port: int, key: Key | None, prompt: str, **fields: Any) -> Answer:
+    async def chat(
+        self, port: int, key: Key | None, prompt: str, *, headers: Mapping[str, str] | None = None, **fields: Any
+    ) -> Answer:
         """One chat completion, read to its end."""
-        async with self.open_chat(port, key, prompt, **fields) as reply:
+        async with self.open_chat(port, key, prompt, headers=headers, **fields) as reply:
             return Answer(reply.status, reply.headers, await reply.read())
 
     @asynccontextmanager
     async def open_chat(
-        self, port: int, key: Key | None, prompt: str, **fields: Any
+        self, port: int, key: Key | None, prompt: str, *, headers: Mapping[str, str] | None = None, **fields: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One chat completion whose body is left to be read; at the end the connection is closed."""
         body = {"model": MODEL, "messages": [{"role": "user", "content": prompt}], **fields}
-        headers = {} if key is None else {"authorization": f"Bearer {key.text}"}
+        lines = {} if key is None else {"authorization": f"Bearer {key.text}"}
         url = f"http://127.0.0.1:{port}/v1/chat/completions"
-        async with self._session.post(url, json=body, headers=headers) as reply:
+        async with self._session.post(url, json=body, headers={**lines, **(headers or {})}) as reply:
             try:
                 yield reply
             finally:
