@@ -170,9 +170,7 @@ class Flight(Tape):
     def check(self) -> None:
         """Raises the error that it has ended with."""
         if self.error is not None:
-            raise self.error.with_traceback(
-                None
-            )  # many raise it, and none of them hangs on to the traces of the others
+            raise self.error.with_traceback(None)  # many raise it: none holds on to the traces of the others
 
     async def change(self) -> None:
         """Waits until something has arrived, or it is over."""
