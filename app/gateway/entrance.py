@@ -27,7 +27,7 @@ from app.gateway.chat import Admitted, ChatRequest
 from app.gateway.flights import Flight
 from app.gateway.ledger import NOTHING_USED, Permit
 from app.gateway.services import Services
-from app.gateway.session_book import session_scope
+from app.gateway.session_book import EVICTED_HEADER, session_headers, session_scope
 from app.gateway.spending import Spending, demand_of, granted
 from app.gateway.turns import Turn
 from app.observability.record import RequestRecord
@@ -287,8 +287,7 @@ class Entry:
         """Tells which session will have to go for a new one."""
         going = read_peek(name, replies, self._services.session_rules.max_sessions)
         if going is not None:
-            shown = going.id if going.scope == name.scope else "1 of another key"
-            self.headers["x-claude-wrapper-session-evicted"] = shown
+            self.headers |= session_headers(name, evicted=[going])
 
     async def ready(self) -> Admitted:
         """The call as it will be made: the session's history before it, kept thinking back in its place.
@@ -304,9 +303,9 @@ class Entry:
         try:
             if turn is not None:
                 await turn.hold(permit)
+                if turn.is_fork or not turn.is_new:
+                    self.headers.pop(EVICTED_HEADER, None)
                 self.headers |= turn.headers
-                if not turn.is_new:
-                    self.headers.pop("x-claude-wrapper-session-evicted", None)
             kept = read_kept(self._kept, await self._reading) if self._reading is not None else {}
         except StateError as error:
             raise state_needed(error) from error

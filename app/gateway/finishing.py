@@ -14,6 +14,7 @@ from app.errors import StateError, StateUnavailable
 from app.gateway.chat import Admitted
 from app.gateway.entrance import Entry
 from app.gateway.services import Services
+from app.gateway.session_book import EVICTED_HEADER
 from app.state.connection import Command
 from app.state.kept_answers import keep_command
 from app.translate.kept_thinking import kept_record
@@ -50,6 +51,9 @@ async def finish(services: Services, entry: Entry, admitted: Admitted, contents:
             "Claude has answered, and the answer could not be kept for the next turn; please send this one again.",
             retry_after_s=error.retry_after_s or 1,
         ) from error
+    if admitted.turn is not None:  # what it had to drop is known for sure now
+        entry.headers.pop(EVICTED_HEADER, None)
+        entry.headers |= admitted.turn.headers
 
 
 async def _keep(services: Services, admitted: Admitted, commands: Sequence[Command]) -> None:

@@ -20,9 +20,17 @@ from app.domain.sessions import SessionHead, SessionHistory, SessionName, Stored
 from app.errors import Conflict, StateError
 from app.gateway.ledger import Permit
 from app.gateway.services import Services
-from app.gateway.session_book import DROPPED_HEADER, SESSION_HEADER, hold_session, seat
+from app.gateway.session_book import (
+    DROPPED_HEADER,
+    EVICTED_HEADER,
+    SESSION_HEADER,
+    hold_session,
+    seat,
+    session_headers,
+)
 from app.gateway.wants import Wants
 from app.schemas.openai_chat import Message
+from app.state.session_index import peek_commands, read_peek
 from app.state.sessions import TurnHeld, commit_turn, open_turn, read_session, release_turn, renew_turn
 from app.translate.history import NewMessages, split_turn
 
@@ -43,6 +51,7 @@ class Turn:
 
     Attributes:
         name: of the session that it is committed to; another one once it has forked.
+        is_fork: it goes on in a copy of the session that was asked for.
         history: what comes before it, without what had to be dropped.
         headers: what the reply tells of it.
     """
@@ -55,13 +64,13 @@ class Turn:
         self._wants = wants
         self._messages = messages
         self._base = SessionHead()
-        self._is_fork = False
         self._copied: tuple[StoredTurn, ...] = ()
         self._new = NewMessages(instructions=None, messages=[], stored=Raw(b"[]"), count=0)
         self._dropped = SessionHistory(SessionHead())
         self._opening: asyncio.Future[SessionHistory | TurnHeld] | None = None
         self._is_open = False
         self.name = name
+        self.is_fork = False
         self.history = SessionHistory(SessionHead())
         self.headers: dict[str, str] = {}
 
@@ -109,7 +118,7 @@ class Turn:
         self._dropped = SessionHistory(history.head, history.turns[:drop])
         head = replace(history.head, dropped=history.head.dropped + self._dropped_messages)
         self.history = SessionHistory(head, history.turns[drop:])
-        if self._is_fork:
+        if self.is_fork:
             self._base, self._copied = SessionHead(), self.history.turns
         self.headers |= {
             SESSION_HEADER: self.name.id,
@@ -141,11 +150,19 @@ class Turn:
         """Goes on in a copy of what is committed, which is nothing while the first turn runs."""
         services, original = self._services, self.name
         copied = await read_session(services.state, original)
-        self._is_fork = True
+        self.is_fork = True
         self.name = SessionName(original.tag, original.scope, services.new_session_id())
         self.headers[FORKED_HEADER] = original.id
         begun = await hold_session(services, self.name, self._holder, wait_s=0)
+        peeked = await services.state.pipeline(peek_commands(self.name))
+        going = read_peek(self.name, peeked, services.session_rules.max_sessions)
+        self._evicts([] if going is None else [going])
         return begun if copied is None else copied
+
+    def _evicts(self, names: Sequence[SessionName]) -> None:
+        """Tells which sessions have to go for this one."""
+        self.headers.pop(EVICTED_HEADER, None)
+        self.headers |= session_headers(self.name, evicted=names)
 
     async def _renew(self) -> None:
         await renew_turn(self._services.state, self.name, self._holder)
@@ -165,9 +182,9 @@ class Turn:
             answer=Raw(msgspec.json.encode(list(content))),
             model=call.model,
         )
-        dropped = () if self._is_fork else self._dropped.turns
+        dropped = () if self.is_fork else self._dropped.turns
         instructions = self._new.instructions
-        if self._is_fork and bytes(self.history.head.instructions) != b"[]":
+        if self.is_fork and bytes(self.history.head.instructions) != b"[]":
             instructions = self.history.head.instructions
         head = replace(
             self.history.head,
@@ -183,7 +200,7 @@ class Turn:
 
     async def _seat(self, permit: Permit, history: SessionHistory) -> None:
         with suppress(StateError):  # what is committed is not taken back; it is seated when it is used again
-            await seat(self._services, permit.id, self.name, history)
+            self._evicts(await seat(self._services, permit.id, self.name, history))
 
     async def _commit(
         self, permit: Permit, new: StoredTurn, dropped: Sequence[StoredTurn], instructions: Raw | None

@@ -243,6 +243,17 @@ async def test_the_session_that_was_idle_longest_goes_for_one_too_many(
         assert (again.messages_before, again.headers["x-claude-wrapper-session-evicted"]) == (0, "c")
 
 
+async def test_a_fork_is_one_session_more(shared_server: RedisServer, simulator: Simulator) -> None:
+    async with clients_of(shared_server, simulator, max_sessions=2) as (_, client):
+        for session in ("idle", "s"):
+            assert (await client.say("hello", session=session)).is_whole
+        async with running_turn(client, "s"):
+            for gone, stream in (("idle", True), ("s", False)):
+                fork = await client.say("aside", session="s", stream=stream, headers=FORK)
+                assert fork.headers["x-claude-wrapper-session-evicted"] == gone
+        assert "s" in [one["id"] for one in (await client.ask("GET"))["data"]]
+
+
 # What fails
 
 CUT = {
