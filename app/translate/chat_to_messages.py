@@ -27,6 +27,7 @@ from app.translate.chat_decoding import DecodedChat, decode_chat_request
 from app.translate.content import ContentTranslator
 from app.translate.continuation import continue_after_pause
 from app.translate.earlier import Earlier, Entry, earlier_entries
+from app.translate.kept_thinking import kept_ids
 from app.translate.notes import Notes
 from app.translate.prompt_caching import CacheMarkers, in_prompt_order
 from app.translate.raw import given_bytes
@@ -78,10 +79,11 @@ def to_messages(
         models: the known models.
         settings: the operator's choices.
         history: of the session that the request goes on with. It has Claude's answers, so ``kept`` counts only without.
-        kept: contents of earlier answers, see ``kept_thinking``; None where none are kept.
+        kept: contents of earlier answers, see ``kept_thinking``; None before they were looked for.
         thinking_tokens: the header ``X-Claude-Max-Thinking-Tokens``: the budget of models that take one; others get the
             nearest effort, reported as adjusted; 0 turns thinking off.
-        strict: refuse what would be ignored or adjusted; None leaves it to the settings.
+        strict: refuse what would be ignored or adjusted; None leaves it to the settings. What is kept may change that,
+            so nothing is refused before it was looked for.
 
     Raises:
         InvalidRequest: the request cannot be served, or not to the letter and ``strict`` is on; ``param`` is the path.
@@ -91,7 +93,9 @@ def to_messages(
     notes = Notes()
     call = translate(chat, models, settings, notes, history=history, kept=kept, thinking_tokens=thinking_tokens)
     if settings.strict if strict is None else strict:
-        notes.refuse_any()
+        is_to_come = kept is None and history is None and call.keeps_answers and kept_ids(chat)
+        if not is_to_come:
+            notes.refuse_any()
     return call
 
 

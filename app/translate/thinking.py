@@ -48,6 +48,7 @@ _EFFORT_BUDGET_TOKENS: Final[dict[Effort, int]] = {
 }
 _ADAPTIVE: Final = {"type": "adaptive", "display": "summarized"}
 _THINKS: Final = frozenset({"adaptive", "enabled"})
+_LACKS_START: Final = "the assistant's calls of tools came back without the thinking before them"
 
 
 class ThinkingPlan(Struct, kw_only=True):
@@ -58,9 +59,11 @@ class ThinkingPlan(Struct, kw_only=True):
         effort: ``output_config.effort``.
         is_shown: reasoning is part of the reply.
         betas: what ``thinking`` needs in ``anthropic-beta``.
+        withheld: the ``thinking`` that cannot be sent only because the client did not send back its own earlier one.
     """
 
     thinking: dict[str, Any] | UnsetType = UNSET
+    withheld: dict[str, Any] | UnsetType = UNSET
     effort: Effort | UnsetType = UNSET
     is_shown: bool = False
     betas: tuple[str, ...] = ()
@@ -118,6 +121,8 @@ def plan_thinking(
 
     blocked = _why_not_enabled(plan, conversation, forces_tool=forces_tool)
     if blocked is not None:
+        if blocked is _LACKS_START:
+            plan.withheld = plan.thinking
         notes.adjust(path, "none", blocked)
         plan.thinking = UNSET
     plan.is_shown = _is_shown(request, asked, show_by_default=show_by_default)
@@ -128,9 +133,9 @@ def plan_thinking(
 
 
 def may_think(plan: ThinkingPlan, facts: ModelFacts) -> bool:
-    """Whether answers may hold thinking: it was not turned off, nor is it off by default."""
+    """Whether answers may hold thinking, or would: it was not turned off, nor is it off by default."""
     if plan.thinking is UNSET:
-        return facts.thinking_default != "off"
+        return plan.withheld is not UNSET or facts.thinking_default != "off"
     return bool(plan.thinking["type"] != "disabled")
 
 
@@ -141,9 +146,10 @@ def least_tokens(plan: ThinkingPlan, max_tokens: int) -> int:
         plan: of the request.
         max_tokens: of the request; it is taken to go with the plan.
     """
-    if plan.thinking is UNSET or plan.thinking["type"] != "enabled":
+    thinking = plan.withheld if plan.thinking is UNSET else plan.thinking
+    if thinking is UNSET or thinking["type"] != "enabled":
         return min(max_tokens, 1)
-    budget = plan.thinking.get("budget_tokens")
+    budget = thinking.get("budget_tokens")
     given = msgspec.json.decode(budget) if isinstance(budget, Raw) else budget
     return min(max_tokens, given + 1) if isinstance(given, int) else max_tokens
 
@@ -242,7 +248,7 @@ def _why_not_enabled(plan: ThinkingPlan, conversation: Conversation, *, forces_t
         return "thinking with a budget does not go with a prefilled answer"
     start = _start_of_tool_turn(conversation.messages)
     if start is not None and not is_thought(start.content[0]):
-        return "the assistant's calls of tools came back without the thinking before them"
+        return _LACKS_START
     return None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from app.errors import InvalidRequest
 from app.translate.chat_decoding import decode_chat_request
 from app.translate.chat_stream import ChatStream
 from app.translate.kept_thinking import kept_ids, kept_record, matching_content
@@ -73,6 +74,35 @@ def test_what_was_kept_is_sent_block_by_block_as_it_came() -> None:
     assert json.loads(made.body)["messages"][1]["content"] == list(CONTENT)
     assert (made.restored, made.lost, made.report.ignored) == (1, 0, ())
     assert made.betas == ("thinking-binding-controls-2026-08-01",)
+
+
+BUDGET = {**ASKS, "model": "claude-haiku-4-5", "reasoning_effort": "low", "max_tokens": 9000}
+
+
+def test_a_budget_is_sent_again_once_the_thinking_at_the_beginning_of_the_turn_was_found() -> None:
+    unknown = turn_call(BUDGET)
+    assert unknown.keeps_answers
+    assert unknown.least_tokens == 4097
+    assert "thinking" not in json.loads(unknown.body)
+    made = turn_call(BUDGET, kept=kept(*CONTENT))
+    assert json.loads(made.body)["thinking"] == {"type": "enabled", "budget_tokens": 4096}
+    assert (made.restored, made.lost, made.report.adjusted) == (1, 0, ())
+
+
+def test_a_budget_that_cannot_be_sent_for_lost_thinking_is_told_and_the_answer_is_kept_all_the_same() -> None:
+    made = turn_call(BUDGET, kept={})
+    assert "thinking" not in json.loads(made.body)
+    assert (made.restored, made.lost, made.report.adjusted) == (0, 1, (("reasoning_effort", "none"),))
+    assert made.keeps_answers
+
+
+def test_strict_refuses_nothing_that_what_is_kept_may_still_put_right() -> None:
+    assert turn_call(BUDGET, strict=True).keeps_answers
+    assert turn_call(BUDGET, strict=True, kept=kept(*CONTENT)).restored == 1
+    with pytest.raises(InvalidRequest, match="reasoning_effort"):
+        turn_call(BUDGET, strict=True, kept={})
+    with pytest.raises(InvalidRequest, match="seed"):
+        turn_call({**BUDGET, "messages": HELLO, "seed": 1}, strict=True)
 
 
 def test_thinking_of_the_clients_own_gives_way_to_what_was_kept() -> None:
