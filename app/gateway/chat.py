@@ -93,7 +93,7 @@ def read_chat(
 
 def _session_of(chat: DecodedChat, wants: Wants) -> str:
     in_body = chat.request.session_id
-    if not in_body:
+    if in_body is None:
         return wants.session
     if wants.session and wants.session != in_body:
         raise InvalidRequest(

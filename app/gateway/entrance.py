@@ -21,7 +21,7 @@ from app.domain.calls import MessagesCall
 from app.domain.limits import Refusal, Use
 from app.domain.pricing import WorstCase, worst_case
 from app.domain.sessions import SessionName
-from app.errors import GatewayError, IdempotencyKeyReused, RateLimited, StateError
+from app.errors import GatewayError, IdempotencyKeyReused, RateLimited, StateError, StateUnavailable
 from app.gateway.admission import limited, scope_missing, state_needed
 from app.gateway.chat import Admitted, ChatRequest
 from app.gateway.flights import Flight
@@ -307,7 +307,7 @@ class Entry:
                     self.headers.pop(EVICTED_HEADER, None)
                 self.headers |= turn.headers
             kept = read_kept(self._kept, await self._reading) if self._reading is not None else {}
-        except StateError as error:
+        except StateUnavailable as error:
             raise state_needed(error) from error
         if turn is not None or kept or self._kept:
             call = to_messages(

@@ -31,7 +31,16 @@ from app.gateway.session_book import (
 from app.gateway.wants import Wants
 from app.schemas.openai_chat import Message
 from app.state.session_index import peek_commands, read_peek
-from app.state.sessions import TurnHeld, commit_turn, open_turn, read_session, release_turn, renew_turn
+from app.state.sessions import (
+    TurnHeld,
+    commit_turn,
+    open_turn,
+    read_head,
+    read_session,
+    release_turn,
+    renew_turn,
+    unseat_sessions,
+)
 from app.translate.history import NewMessages, split_turn
 
 #: How many messages of the session came before this turn; 0: it begins with it.
@@ -192,15 +201,23 @@ class Turn:
             created_at=self._base.created_at or now,
             instructions=self.history.head.instructions if instructions is None else instructions,
         )
-        await asyncio.gather(
-            self._commit(permit, new, dropped, instructions),
-            self._seat(permit, SessionHistory(head, (*self.history.turns, new))),
-        )
+        seating = self._seat(permit, SessionHistory(head, (*self.history.turns, new)))
+        try:
+            await asyncio.gather(self._commit(permit, new, dropped, instructions), seating)
+        except Conflict:
+            self._services.beside(self._unseat())
+            raise
         self._is_open = False
 
     async def _seat(self, permit: Permit, history: SessionHistory) -> None:
         with suppress(StateError):  # what is committed is not taken back; it is seated when it is used again
             self._evicts(await seat(self._services, permit.id, self.name, history))
+
+    async def _unseat(self) -> None:
+        """The turn was not made: a session that was deleted meanwhile is in no list again."""
+        state = self._services.state
+        if await read_head(state, self.name) is None:
+            await unseat_sessions(state, [self.name])
 
     async def _commit(
         self, permit: Permit, new: StoredTurn, dropped: Sequence[StoredTurn], instructions: Raw | None

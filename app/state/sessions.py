@@ -282,9 +282,18 @@ async def delete_sessions(state: StateConnection, names: Sequence[SessionName]) 
         StateError: some may not have been deleted; repeat it.
     """
     deleted = accepted(await state.pipeline([deletion(name) for name in names]))
+    await unseat_sessions(state, names)
+    return sum(deleted)
+
+
+async def unseat_sessions(state: StateConnection, names: Sequence[SessionName]) -> None:
+    """Takes sessions of a tenant that are gone out of its index, and their seats away.
+
+    Raises:
+        StateError: some may be left; they expire.
+    """
     if names:
         accepted(await state.pipeline([*map(unseating, names), *map(unlisting, names)]))
-    return sum(deleted)
 
 
 # The seat
