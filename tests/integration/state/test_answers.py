@@ -25,10 +25,12 @@ from app.state.answers import (
     Reused,
     Slot,
     fetch_large,
+    is_followed,
     join_flight,
     land_flight,
     read_join,
     renew_flight,
+    unfollow,
 )
 from app.state.connection import StateConnection
 from tests.integration.state.test_pushes import until
@@ -80,6 +82,30 @@ async def test_the_first_leads_and_the_others_follow_it(state: StateConnection, 
     assert await join(state, slot, "r1") == Lead()
     assert await join(state, slot, "r2") == Follow("r1")
     assert await join(state, slot, "r3") == Follow("r1")
+
+
+async def test_a_flight_is_followed_until_the_last_worker_that_waits_has_left(
+    state: StateConnection, slot: Slot
+) -> None:
+    channels = [keys.wake_channel(worker) for worker in ("w2", "w3")]
+    assert not await is_followed(state, slot)
+    await join(state, slot, "r1")
+    assert not await is_followed(state, slot)
+    for channel in channels:
+        await join(state, slot, f"of {channel}", channel=channel)
+    await unfollow(state, slot, channel=channels[0])
+    assert await is_followed(state, slot)
+    await unfollow(state, slot, channel=channels[1])
+    assert not await is_followed(state, slot)
+    assert await join(state, slot, "r2") == Follow("r1")
+
+
+async def test_leaving_a_flight_that_is_over_brings_nothing_back(state: StateConnection, slot: Slot) -> None:
+    await join(state, slot, "r1")
+    await land(state, slot, "r1", None)
+    await unfollow(state, slot, channel=CHANNEL)
+
+    assert not await state.call("EXISTS", slot.flight_key)
 
 
 async def test_a_leader_that_joins_again_leads_again(state: StateConnection, slot: Slot) -> None:
