@@ -99,19 +99,24 @@ class SteeredState:
             asked.close()
             raise StateUnavailable("The state store is not available: as the test wants it.", retry_after_s=1)
         self.steps += steps
-        return asyncio.ensure_future(self._answer(steps, asked))
-
-    async def _answer(self, steps: list[str], asked: Any) -> Any:
         if _befalls(self.refused, steps):
             asked.close()
-            raise StateUnavailable("The state store is not available: as the test wants it.", retry_after_s=1)
-        reply = await asyncio.shield(asked)  # what has left is done, whoever still waits for it
+            return asyncio.ensure_future(_refused())
+        # What has left is done, whoever still waits for it.
+        return asyncio.ensure_future(self._answer(steps, asyncio.ensure_future(asked)))
+
+    async def _answer(self, steps: list[str], asked: asyncio.Future[Any]) -> Any:
+        reply = await asyncio.shield(asked)
         for step in steps:
             if step in self._held:
                 await self._held[step].wait()
         if _befalls(self.lost, steps):
             raise StateUnavailable("The state store did not answer in time.", retry_after_s=1)
         return reply
+
+
+async def _refused() -> Any:
+    raise StateUnavailable("The state store is not available: as the test wants it.", retry_after_s=1)
 
 
 def _befalls(what: Counter[str], steps: Iterable[str]) -> bool:
