@@ -23,7 +23,7 @@ from app.errors import (
 from app.gateway.entrance import Entry, Shared
 from app.gateway.session_book import create_session
 from app.gateway.wants import Wants
-from tests.support.corridor import ANN, CACHED, TRIP, Corridor, caller, soon, text_of
+from tests.support.corridor import ANN, CACHED, TRIP, Corridor, caller, new_record, soon, text_of
 from tests.support.fake_upstream import FakeReply, message, text
 from tests.support.steered_state import ALWAYS
 
@@ -225,6 +225,14 @@ async def test_thinking_that_cannot_be_read_now_is_not_forgotten(befalls: str) -
     assert await corridor.leftovers() == {}
 
 
+async def test_a_request_whose_thinking_may_be_kept_is_not_let_in_without_the_store() -> None:
+    corridor = await kept_before()
+    corridor.state.refused["admit"] = 1
+    with pytest.raises(StateUnavailable):
+        await corridor.ask(SECOND, who=replace(ANN, outage="fail_open"), **THINKS)
+    assert await corridor.leftovers() == {}
+
+
 async def test_what_was_read_for_a_request_that_is_refused_complains_to_nobody() -> None:
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
@@ -308,15 +316,46 @@ class TestWhoIsNotLetIn:
 # Limits
 
 
-async def test_what_was_reserved_covers_the_history_or_the_answer_is_shorter() -> None:
-    who = replace(ANN, limits=Limits(budget_total_nano=200_000_000))
-    corridor = Corridor(hello())
-    name = SessionName(ANN.tag, "ann", "trip")
-    long = corridor.read([{"role": "user", "content": "word " * 2000}, {"role": "assistant", "content": "ok"}])
-    await create_session(corridor.services, name, "acme", long.chat.request.messages)
-    completed = await corridor.ask(wants=TRIP, who=who, max_tokens=16_000)
-    assert 1 <= corridor.upstream.sent(0)["max_tokens"] < 16_000
+#: 0.2 USD, of which an answer of 16,000 tokens would cost more.
+POOR = replace(ANN, limits=Limits(budget_total_nano=200_000_000))
+
+
+async def with_history(words: int, *replies: Any) -> Corridor:
+    """A worker with a session that is longer than its tenant's books know."""
+    corridor = Corridor(*replies)
+    said = corridor.read([{"role": "user", "content": "word " * words}, {"role": "assistant", "content": "ok"}])
+    await create_session(corridor.services, SessionName(ANN.tag, "ann", "trip"), "acme", said.chat.request.messages)
+    for seat in await corridor.state.call("KEYS", "cw:*:seat:*"):
+        await corridor.state.call("DEL", seat)
+    return corridor
+
+
+async def test_a_history_that_was_not_reserved_for_shortens_the_answer() -> None:
+    alone, corridor = Corridor(hello()), await with_history(2000, hello())
+    await alone.ask(who=POOR, max_tokens=16_000)
+    completed = await corridor.ask(wants=TRIP, who=POOR, max_tokens=16_000)
+    assert 1 <= corridor.upstream.sent(0)["max_tokens"] < alone.upstream.sent(0)["max_tokens"] < 16_000
     assert "max_tokens" in dict(completed.report.adjusted)
+
+
+async def test_a_history_that_nothing_is_left_for_is_not_sent() -> None:
+    corridor = await with_history(40_000)
+    with pytest.raises(RateLimited) as caught:
+        await corridor.ask(wants=TRIP, who=POOR, max_tokens=16_000)
+    assert caught.value.limit == "budget_reserved"
+    assert await corridor.leftovers() == {}
+
+
+async def test_an_answer_that_may_not_be_shortened_is_not_sent() -> None:
+    who = replace(ANN, limits=Limits(budget_total_nano=140_000_000))
+    corridor = await with_history(2000)
+    request = replace(corridor.read(wants=TRIP, max_tokens=5000), strict=True)
+    entry = Entry(corridor.services, request, new_record(), who)
+    await entry.let_in()
+    with pytest.raises(RateLimited):
+        await entry.ready()
+    entry.close()
+    assert await corridor.leftovers() == {}
 
 
 async def test_an_entry_that_is_answered_is_settled_once() -> None:

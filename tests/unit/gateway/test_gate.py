@@ -14,7 +14,7 @@ from app.domain.key_file import KeyFile
 from app.domain.limits import NO_LIMITS, Limits
 from app.errors import RateLimited, StateUnavailable, Unauthenticated
 from app.gateway.gate import LONGEST_KEY, Presented, trusted_proxies
-from app.schemas.admin import NewKey
+from app.schemas.admin import KeyCache, NewKey
 from app.state import api_keys, connect
 from app.state.connection import StateConnection
 from tests.support.services import NOW, StateAway, make_services
@@ -292,6 +292,40 @@ async def test_a_key_that_was_not_seen_cannot_be_checked_while_the_store_is_away
     with pytest.raises(StateUnavailable, match="cannot be checked now") as caught:
         await Setup(StateAway()).verified(UNKNOWN)
     assert caught.value.retry_after_s == 1
+
+
+async def test_who_needs_no_look_up_is_known_as_it_is() -> None:
+    setup = Setup(StateAway())
+    assert await setup.gate.known(ANONYMOUS) is ANONYMOUS
+    assert setup.gate.remembers(ANONYMOUS)
+
+
+async def test_a_key_is_looked_up_once_and_known_from_then_on(state: StateConnection) -> None:
+    setup = Setup(state)
+    _, text = await stored(state, models=("opus",), cache=KeyCache(mode="on"))
+    caller = await setup.caller(text)
+    assert not setup.gate.remembers(caller)
+    looked_up = await setup.gate.known(caller)
+    assert setup.gate.remembers(caller)
+    await state.close()
+    assert await setup.gate.known(caller) == looked_up
+    assert (looked_up.models, looked_up.cache.mode) == (("opus",), "on")
+
+
+async def test_a_key_that_nobody_knows_is_not_remembered(state: StateConnection) -> None:
+    setup = Setup(state)
+    caller = await setup.caller(UNKNOWN)
+    with pytest.raises(Unauthenticated):
+        await setup.gate.known(caller)
+    assert not setup.gate.remembers(caller)
+
+
+async def test_the_secret_of_a_known_key_is_still_asked_for(state: StateConnection) -> None:
+    setup = Setup(state)
+    key, text = await stored(state)
+    await setup.gate.known(await setup.caller(text))
+    with pytest.raises(Unauthenticated):
+        await setup.gate.known(await setup.caller(key_text("acme", key.id, "z" * 32)))
 
 
 # Guessing

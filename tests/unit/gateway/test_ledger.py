@@ -326,6 +326,55 @@ async def test_a_renewal_that_failed_is_made_at_the_next_turn() -> None:
     assert len(setup.state.calls("renew")) == 3
 
 
+class Renewal:
+    """What is renewed with the lease of a request."""
+
+    def __init__(self, *failures: StateError) -> None:
+        self.failures = list(failures)
+        self.made = 0
+
+    async def __call__(self) -> None:
+        self.made += 1
+        if self.failures:
+            raise self.failures.pop(0)
+
+
+async def test_what_a_request_holds_besides_is_renewed_with_its_lease() -> None:
+    setup, session, flight = Setup(), Renewal(), Renewal()
+    setup.permit().renewals += [session, flight]
+    await setup.turn()
+    assert (session.made, flight.made) == (0, 0)
+    setup.now_s += RENEW_EVERY_S
+    await setup.turn()
+    assert (session.made, flight.made) == (1, 1)
+
+
+async def test_when_one_renewal_fails_all_are_made_again_at_the_next_turn() -> None:
+    setup, session, flight = Setup(), Renewal(NO_ANSWER), Renewal()
+    setup.permit().renewals += [session, flight]
+    setup.now_s += RENEW_EVERY_S
+    await setup.turn()
+    assert (session.made, flight.made, len(setup.state.calls("renew"))) == (2, 2, 2)
+
+
+async def test_a_lease_that_cannot_be_renewed_keeps_nothing_else_from_it() -> None:
+    setup, session = Setup(NO_ANSWER), Renewal()
+    setup.permit().renewals.append(session)
+    setup.now_s += RENEW_EVERY_S
+    await setup.turn()
+    assert session.made >= 1
+
+
+async def test_nothing_is_renewed_for_a_settled_request() -> None:
+    setup, session = Setup(), Renewal()
+    permit = setup.permit()
+    permit.renewals.append(session)
+    setup.ledger.settle(permit, USE)
+    setup.now_s += RENEW_EVERY_S
+    await setup.turn()
+    assert session.made == 0
+
+
 async def test_a_settled_request_is_not_renewed() -> None:
     setup = Setup()
     setup.ledger.settle(setup.permit(), USE)
