@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from app.config import (
-    PREFIX,
     Config,
     SettingError,
     accepts,
