@@ -153,7 +153,7 @@ async def let_go(services: Services, name: SessionName, holder: str) -> None:
     """Frees a session without a change, if this holder has it; where the store is away, as soon as it is back."""
 
     def release() -> Awaitable[object]:
-        return sessions.release_turn(services.state, name, holder)
+        return sessions.release_turn(services.state, name, holder, ttl_s=services.session_rules.ttl_s)
 
     try:
         await release()

@@ -254,4 +254,5 @@ class Turn:
     async def _release(self) -> None:
         if self._opening is not None:
             await asyncio.gather(self._opening, return_exceptions=True)  # before it there is nothing to free
-        await release_turn(self._services.state, self.name, self._holder)
+        services = self._services
+        await release_turn(services.state, self.name, self._holder, ttl_s=services.session_rules.ttl_s)

@@ -37,7 +37,7 @@ COMMIT_TURN: Final = load_script("commit_turn", after="session", echoes=True)
 DELETE_SESSION: Final = load_script("delete_session", after="session")
 SEAT_SESSION: Final = load_script("seat_session", after="session", echoes=True)
 
-#: A lease without a session lives this long, and a session at least, while a turn renews its lease.
+#: A lease without a session lives this long, and a session at least, while a turn holds it.
 TURN_TTL_S: Final = 60
 #: A commit whose answer was lost is repeated within a second or so; meanwhile others may commit.
 REMEMBERED_COMMITS: Final = 8
@@ -87,7 +87,7 @@ def open_turn(
         name: of the session.
         holder: who asks; unique, of no spaces; asking again with the same succeeds.
         channel: is told ``wake <sid>`` when a session that somebody else has becomes free.
-        ttl_s: seconds that the session lives from now on.
+        ttl_s: seconds that the session lives from now on; longer while it is held, if that is not long.
 
     Raises:
         StateUnavailable: no answer in time. The lease may have been taken all the same.
@@ -136,13 +136,19 @@ async def renew_turn(state: StateConnection, name: SessionName, holder: str) -> 
     return bool(reply[1])
 
 
-def release_turn(state: StateConnection, name: SessionName, holder: str) -> Awaitable[object]:
+def release_turn(state: StateConnection, name: SessionName, holder: str, *, ttl_s: int) -> Awaitable[object]:
     """Gives a session back without a change, and wakes who waits for it; nothing where it is not theirs.
+
+    Args:
+        state: the store.
+        name: of the session.
+        holder: who has opened it.
+        ttl_s: seconds that the session lives from now on.
 
     Raises:
         StateError: it may not have been given back; the lease runs out by itself.
     """
-    return state.run_script(RELEASE_TURN, _names(name)[:1], (holder.encode(), name.sid))
+    return state.run_script(RELEASE_TURN, _names(name), (holder.encode(), name.sid, ttl_s))
 
 
 def commit_turn(

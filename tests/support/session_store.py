@@ -94,8 +94,8 @@ class SessionStore:
     async def renew(self, holder: str) -> bool:
         return await sessions.renew_turn(self.state, self.name, holder)
 
-    async def release(self, holder: str) -> None:
-        await sessions.release_turn(self.state, self.name, holder)
+    async def release(self, holder: str, *, ttl_s: int = TTL_S) -> None:
+        await sessions.release_turn(self.state, self.name, holder, ttl_s=ttl_s)
 
     async def read(self) -> SessionHistory | None:
         return await sessions.read_session(self.state, self.name)

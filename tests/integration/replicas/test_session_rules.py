@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.chat_wire import until
 from tests.support.conversation import TOOLS
 from tests.support.redis import RedisServer, shared_server
 from tests.support.replicas_here import ReplicasHere, replicas_here
@@ -360,3 +361,15 @@ async def test_a_session_is_gone_when_it_was_not_used_for_its_time_to_live(
         assert (stats["activeSessions"], stats["totalSessions"]) == (0, stats["expiredSessions"])
         assert replicas.keys("session") == replicas.keys("turns") == replicas.keys("seat") == []
         assert (await client.say("hello", session="s")).messages_before == 0
+
+
+async def test_a_turn_may_take_longer_than_a_session_lives(shared_server: RedisServer, simulator: Simulator) -> None:
+    async with clients_of(shared_server, simulator, session_ttl=1) as (replicas, client):
+        assert (await client.say("hello", session="s")).is_whole
+        slow = await client.say("slow [[sim: output_tokens=50 tokens_per_second=20]]", session="s", stream=True)
+        assert (slow.is_whole, slow.messages_before) == (True, 2)
+        assert len(exchanges(await client.messages("s"))) == 2
+        async with client.open(f"left {SLOWLY}", session="s") as left:
+            await left.content.readany()
+        await replicas.at_rest()
+        await until(lambda: not replicas.keys("session"))

@@ -416,8 +416,13 @@ async def test_looking_does_not_prolong_its_life(store: SessionStore) -> None:
 async def test_a_session_outlives_a_turn_that_takes_longer_than_it_lives(store: SessionStore) -> None:
     await store.add("r1", turn(), ttl_s=5)
     await store.open("r2", ttl_s=5)
+    assert all(TURN_TTL_S - 5 < ttl <= TURN_TTL_S for ttl in await store.ttls())
+    for key in (store.head_key, store.turns_key):
+        await store.state.call("EXPIRE", key, 5)
     await store.renew("r2")
     assert all(TURN_TTL_S - 5 < ttl <= TURN_TTL_S for ttl in await store.ttls())
+    await store.release("r2", ttl_s=5)
+    assert all(0 < ttl <= 5 for ttl in await store.ttls())
     await store.open("r2")
     await store.renew("r2")
     assert min(await store.ttls()) > TURN_TTL_S
