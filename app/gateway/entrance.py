@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -298,32 +298,12 @@ class Entry:
             RateLimited: what was reserved does not cover it.
             StateUnavailable: the store went away meanwhile.
         """
-        services, request, permit, turn = self._services, self.request, self.permit, self._turn
-        call = request.call
+        services, permit, turn = self._services, self.permit, self._turn
         try:
-            if turn is not None:
-                await turn.hold(permit)
-                if turn.is_fork or not turn.is_new:
-                    self.headers.pop(EVICTED_HEADER, None)
-                self.headers |= turn.headers
-            kept = read_kept(self._kept, await self._reading) if self._reading is not None else {}
+            kept = await self._recall()
         except StateUnavailable as error:
             raise state_needed(error) from error
-        if turn is not None or kept or self._kept:
-            call = to_messages(
-                request.chat,
-                services.models,
-                services.translation,
-                history=turn.history if turn is not None else None,
-                kept=kept,
-                thinking_tokens=request.thinking_tokens,
-                strict=request.strict,
-            )
-            if call.restored or call.lost:
-                self.headers["x-claude-wrapper-thinking"] = f"restored={call.restored}, lost={call.lost}"
-            call = self._covered(granted(call, permit.max_tokens))
-        else:
-            call = granted(call, permit.max_tokens)
+        call = self._call_with(kept)
         spending = Spending(
             call,
             services.ratios,
@@ -344,6 +324,34 @@ class Entry:
             headers=self.headers,
         )
         return self._admitted
+
+    async def _recall(self) -> dict[str, bytes]:
+        """Holds the session, and reads the answers that were kept."""
+        turn = self._turn
+        if turn is not None:
+            await turn.hold(self.permit)
+            if turn.is_fork or not turn.is_new:
+                self.headers.pop(EVICTED_HEADER, None)
+            self.headers |= turn.headers
+        return read_kept(self._kept, await self._reading) if self._reading is not None else {}
+
+    def _call_with(self, kept: Mapping[str, bytes]) -> MessagesCall:
+        """The call with what comes before the client's messages, and within what was granted."""
+        request, turn = self.request, self._turn
+        if turn is None and not self._kept:
+            return granted(request.call, self.permit.max_tokens)
+        call = to_messages(
+            request.chat,
+            self._services.models,
+            self._services.translation,
+            history=turn.history if turn is not None else None,
+            kept=kept,
+            thinking_tokens=request.thinking_tokens,
+            strict=request.strict,
+        )
+        if call.restored or call.lost:
+            self.headers["x-claude-wrapper-thinking"] = f"restored={call.restored}, lost={call.lost}"
+        return self._covered(granted(call, self.permit.max_tokens))
 
     def _covered(self, call: MessagesCall) -> MessagesCall:
         """The call within what is reserved of budgets: what has come to the prompt shortens the answer."""
