@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
+from app.state.answers import LEASE_S
 from tests.support.bills import bill_of, cost_of
 from tests.support.chat_frames import deltas, frames
 from tests.support.redis import RedisServer, RedisServers
@@ -219,4 +221,32 @@ async def test_when_a_leader_is_killed_after_its_first_byte_nothing_is_spliced(r
         assert b"[DONE]" not in got
     assert {text_of(answer).split()[0] for answer in answers} == {"second"}
     assert {text_of(answer).strip() for answer in answers} == {second.strip()}
+    assert len(calls_about(replicas, about)) == 2
+
+
+async def test_a_worker_that_leaves_gives_up_what_it_makes_for_others_only(replicas: Replicas) -> None:
+    """The last test of this module: its first replica is gone then. The others do not wait for a lease to run out."""
+    key, about = replicas.create_key("left"), "made for others"
+    replicas.simulator.script(match=about, text="second")
+    replicas.simulator.script(match=about, text="first", ttft_ms=60_000, times=1)
+    gateway = replicas.gateways[0]
+    async with replicas.client() as client:
+        leader = asyncio.create_task(follow(client, replicas, key, about, 0, stream=False))
+        await until_called(replicas, about)
+        other = asyncio.create_task(follow(client, replicas, key, about, 1, stream=False))
+        await until_followed(replicas, 1)
+        leader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leader
+        await asyncio.sleep(0.5)
+        assert [entry["outcome"] for entry in calls_about(replicas, about)] == [""]
+        left_at = time.monotonic()
+        gateway.process.send(signal.SIGTERM)
+        assert await asyncio.to_thread(gateway.process.wait, within_s=20) == 0
+        answer = await other
+        took_s = time.monotonic() - left_at
+        await replicas.settled(key)
+
+    assert text_of(answer) == "second"
+    assert took_s < LEASE_S
     assert len(calls_about(replicas, about)) == 2
