@@ -115,7 +115,6 @@ class Admitted(Struct, frozen=True, kw_only=True):
         history: of that session, as far as it counts.
         kept: answers with tool calls that were found again, by the id of their first call.
         credential: the client's own Anthropic key, if that is what pays.
-        headers: of the client's reply, apart from those that come from Anthropic.
     """
 
     call: MessagesCall
@@ -125,7 +124,6 @@ class Admitted(Struct, frozen=True, kw_only=True):
     history: SessionHistory | None = None
     kept: Mapping[str, bytes] = {}
     credential: str = ""
-    headers: Mapping[str, str] = {}
 
     @property
     def keeps_content(self) -> bool:

@@ -321,7 +321,6 @@ class Entry:
             history=turn.history if turn is not None else None,
             kept=kept,
             credential=self.credential,
-            headers=self.headers,
         )
         return self._admitted
 

@@ -405,6 +405,35 @@ async def test_when_all_have_left_the_call_is_cancelled() -> None:
     assert text_of(await corridor.ask(wants=CACHED)) == "Hello 2."
 
 
+async def test_who_is_being_let_in_counts_as_reading(gate: asyncio.Event) -> None:
+    corridor = Corridor(hello(1, gate))
+    first = asyncio.ensure_future(corridor.ask(wants=CACHED))
+    await corridor.upstream_called(1)
+    held = corridor.state.hold("admit")
+    second = asyncio.ensure_future(corridor.ask(wants=CACHED))
+    await held.reached.wait()
+    await left(first)
+    held.let_go()
+    gate.set()
+    assert text_of(await second) == "Hello 1."
+    assert len(corridor.upstream.requests) == 1
+    assert await corridor.leftovers() == {}
+
+
+async def test_who_is_not_let_in_reads_no_more() -> None:
+    corridor = Corridor(...)
+    first = asyncio.ensure_future(corridor.ask(wants=CACHED))
+    await corridor.upstream_called(1)
+    held = corridor.state.hold("admit")
+    second = asyncio.ensure_future(corridor.ask(wants=CACHED))
+    await held.reached.wait()
+    await left(second)
+    held.let_go()
+    await left(first)
+    assert corridor.upstream.cancelled == 1
+    assert await corridor.leftovers() == {}
+
+
 async def test_a_stream_whose_readers_have_left_is_closed() -> None:
     reply = FakeReply(*stream("Hel")[:3], ...)
     corridor = Corridor(reply)
