@@ -30,7 +30,7 @@ from app.gateway.services import Services
 from app.gateway.session_book import (
     SESSION_HEADER,
     SHARED,
-    Entry,
+    Written,
     append_messages,
     create_session,
     fork_session,
@@ -380,8 +380,8 @@ class SessionsController(Controller):
         return _written(await fork_session(services, source, target, owner.tenant), owner, services, status=201)
 
 
-def _written(entry: Entry, owner: Owner, services: Services, *, status: int) -> Response[SessionObject]:
-    return Response(owner.shown(entry.name, entry.head, services), status_code=status, headers=entry.headers)
+def _written(written: Written, owner: Owner, services: Services, *, status: int) -> Response[SessionObject]:
+    return Response(owner.shown(written.name, written.head, services), status_code=status, headers=written.headers)
 
 
 async def _body(request: SessionRequest, services: Services) -> bytes:

@@ -40,7 +40,7 @@ EVICTED_HEADER: Final = "x-claude-wrapper-session-evicted"
 DROPPED_HEADER: Final = "x-claude-wrapper-session-dropped"
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class Written(Struct, frozen=True, kw_only=True):
     """What was written.
 
     Args:
@@ -109,6 +109,15 @@ def session_figures(stats: SessionStats, *, max_sessions: int, ttl_s: int) -> Se
     )
 
 
+def ask_for_session(services: Services, name: SessionName, holder: str) -> asyncio.Future[SessionHistory | TurnHeld]:
+    """Asks for a session at once, so that the question travels beside what is asked next; see ``open_turn``."""
+    return asyncio.ensure_future(
+        sessions.open_turn(
+            services.state, name, holder, channel=services.wakes.channel, ttl_s=services.session_rules.ttl_s
+        )
+    )
+
+
 async def hold_session(services: Services, name: SessionName, holder: str, *, wait_s: float) -> SessionHistory:
     """Gets hold of a session, and reads it; one that does not exist yet has ``seq`` 0.
 
@@ -125,23 +134,15 @@ async def hold_session(services: Services, name: SessionName, holder: str, *, wa
         StateError: the store is away, or the session cannot be read.
     """
     deadline = services.monotonic() + wait_s
-
-    def opening() -> asyncio.Future[SessionHistory | TurnHeld]:
-        return asyncio.ensure_future(
-            sessions.open_turn(
-                services.state, name, holder, channel=services.wakes.channel, ttl_s=services.session_rules.ttl_s
-            )
-        )
-
     with services.wakes.expect(name.sid) as wake:
-        asked = opening()
+        asked = ask_for_session(services, name, holder)
         try:
             while isinstance(opened := await asyncio.shield(asked), TurnHeld):
                 left_s = deadline - services.monotonic()
                 if left_s <= 0:
                     raise _locked(name, wait_s)
                 await wake.wait(min(left_s, opened.retry_in_s, LOOK_AGAIN_S))
-                asked = opening()
+                asked = ask_for_session(services, name, holder)
         except (asyncio.CancelledError, StateError):  # it may be ours all the same
             await asyncio.gather(asked, return_exceptions=True)  # giving it back goes by another connection
             await let_go(services, name, holder)
@@ -161,7 +162,7 @@ async def let_go(services: Services, name: SessionName, holder: str) -> None:
         services.insist(release)
 
 
-async def create_session(services: Services, name: SessionName, tenant: str, messages: Sequence[Message]) -> Entry:
+async def create_session(services: Services, name: SessionName, tenant: str, messages: Sequence[Message]) -> Written:
     """Makes a session.
 
     Args:
@@ -181,7 +182,7 @@ async def create_session(services: Services, name: SessionName, tenant: str, mes
         return await _added(services, held, tenant, messages)
 
 
-async def append_messages(services: Services, name: SessionName, tenant: str, messages: Sequence[Message]) -> Entry:
+async def append_messages(services: Services, name: SessionName, tenant: str, messages: Sequence[Message]) -> Written:
     """Adds messages at the end of a session: all of them, or none.
 
     Args:
@@ -202,7 +203,7 @@ async def append_messages(services: Services, name: SessionName, tenant: str, me
         return await _added(services, held, tenant, messages)
 
 
-async def fork_session(services: Services, source: SessionName, target: SessionName, tenant: str) -> Entry:
+async def fork_session(services: Services, source: SessionName, target: SessionName, tenant: str) -> Written:
     """Copies a session as it was last committed, also while a turn holds it.
 
     Args:
@@ -245,7 +246,7 @@ async def _held(services: Services, name: SessionName) -> AsyncIterator[_Held]:
         raise
 
 
-async def _added(services: Services, held: _Held, tenant: str, messages: Sequence[Message]) -> Entry:
+async def _added(services: Services, held: _Held, tenant: str, messages: Sequence[Message]) -> Written:
     """Commits new messages, without as many of the oldest turns as have to go for them."""
     new = split_turn(messages, held.history.head)
     turns = _in_turns(new.messages, services.now())
@@ -267,34 +268,77 @@ async def _committed(
     instructions: Raw | None,
     *,
     drop_turns: int = 0,
-) -> Entry:
+) -> Written:
     before = held.history
     gone, kept = before.turns[:drop_turns], (*before.turns[drop_turns:], *turns)
-    dropped = sum(turn.message_count for turn in gone)
+    head = await commit(
+        services,
+        held.name,
+        held.holder,
+        tenant=tenant,
+        base=before.head,
+        turns=turns,
+        instructions=instructions,
+        gone=gone,
+    )
+    evicted: tuple[SessionName, ...] = ()
+    with suppress(StateError):  # what is committed is not taken back; it is seated when it is used again
+        evicted = await seat(services, held.holder, held.name, SessionHistory(head, kept))
+    return Written(name=held.name, head=head, dropped=messages_of(gone), evicted=evicted)
 
-    def commit() -> Awaitable[SessionHead]:
+
+def messages_of(turns: Sequence[StoredTurn]) -> int:
+    """How many messages these turns have, answers among them."""
+    return sum(turn.message_count for turn in turns)
+
+
+async def commit(
+    services: Services,
+    name: SessionName,
+    holder: str,
+    *,
+    tenant: str,
+    base: SessionHead,
+    turns: Sequence[StoredTurn],
+    instructions: Raw | None,
+    gone: Sequence[StoredTurn],
+) -> SessionHead:
+    """Makes turns part of a session, and gives it back; see ``commit_turn``.
+
+    Args:
+        services: the rooms.
+        name: of the session.
+        holder: who has it.
+        tenant: name of the tenant, for lists.
+        base: the head that was read.
+        turns: what comes to it.
+        instructions: take the place of its own; ``None`` leaves them.
+        gone: its oldest turns, which have to go.
+
+    Raises:
+        Conflict: ``conversation_changed``: it is not as it was read, or somebody else has it.
+        StateError: it may not have been made.
+    """
+
+    def send() -> Awaitable[SessionHead]:
         return sessions.commit_turn(
             services.state,
-            held.name,
-            held.holder,
+            name,
+            holder,
             tenant=tenant,
-            base=before.head,
+            base=base,
             turns=turns,
             instructions=instructions,
-            drop_turns=drop_turns,
-            drop_messages=dropped,
+            drop_turns=len(gone),
+            drop_messages=messages_of(gone),
             drop_bytes=sum(turn.size_bytes for turn in gone),
             ttl_s=services.session_rules.ttl_s,
         )
 
     try:
-        head = await commit()
+        return await send()
     except StateError:
-        head = await commit()  # it may have been made; a commit that is repeated counts once
-    evicted: tuple[SessionName, ...] = ()
-    with suppress(StateError):  # what is committed is not taken back; it is seated when it is used again
-        evicted = await seat(services, held.holder, held.name, SessionHistory(head, kept))
-    return Entry(name=held.name, head=head, dropped=dropped, evicted=evicted)
+        return await send()  # it may have been made; a commit that is repeated counts once
 
 
 async def seat(

@@ -24,7 +24,10 @@ from app.gateway.session_book import (
     DROPPED_HEADER,
     EVICTED_HEADER,
     SESSION_HEADER,
+    ask_for_session,
+    commit,
     hold_session,
+    messages_of,
     seat,
     session_headers,
 )
@@ -33,8 +36,6 @@ from app.schemas.openai_chat import Message
 from app.state.session_index import peek_commands, read_peek
 from app.state.sessions import (
     TurnHeld,
-    commit_turn,
-    open_turn,
     read_head,
     read_session,
     release_turn,
@@ -90,17 +91,8 @@ class Turn:
 
     def begin(self) -> asyncio.Future[SessionHistory | TurnHeld]:
         """Asks for the session at once, so that the question travels beside what is asked next."""
-        services = self._services
         self._is_open = True
-        self._opening = asyncio.ensure_future(
-            open_turn(
-                services.state,
-                self.name,
-                self._holder,
-                channel=services.wakes.channel,
-                ttl_s=services.session_rules.ttl_s,
-            )
-        )
+        self._opening = ask_for_session(self._services, self.name, self._holder)
         return self._opening
 
     async def hold(self, permit: Permit) -> None:
@@ -138,7 +130,7 @@ class Turn:
 
     @property
     def _dropped_messages(self) -> int:
-        return sum(turn.message_count for turn in self._dropped.turns)
+        return messages_of(self._dropped.turns)
 
     async def _held(self) -> SessionHistory:
         services, name = self._services, self.name
@@ -191,7 +183,6 @@ class Turn:
             answer=Raw(msgspec.json.encode(list(content))),
             model=call.model,
         )
-        dropped = () if self.is_fork else self._dropped.turns
         instructions = self._new.instructions
         if self.is_fork and bytes(self.history.head.instructions) != b"[]":
             instructions = self.history.head.instructions
@@ -201,9 +192,19 @@ class Turn:
             created_at=self._base.created_at or now,
             instructions=self.history.head.instructions if instructions is None else instructions,
         )
+        committing = commit(
+            self._services,
+            self.name,
+            self._holder,
+            tenant=permit.tenant,
+            base=self._base,
+            turns=(*self._copied, new),
+            instructions=instructions,
+            gone=() if self.is_fork else self._dropped.turns,
+        )
         seating = self._seat(permit, SessionHistory(head, (*self.history.turns, new)))
         try:
-            await asyncio.gather(self._commit(permit, new, dropped, instructions), seating)
+            await asyncio.gather(committing, seating)
         except Conflict:
             self._services.beside(self._unseat())
             raise
@@ -218,31 +219,6 @@ class Turn:
         state = self._services.state
         if await read_head(state, self.name) is None:
             await unseat_sessions(state, [self.name])
-
-    async def _commit(
-        self, permit: Permit, new: StoredTurn, dropped: Sequence[StoredTurn], instructions: Raw | None
-    ) -> SessionHead:
-        def send() -> asyncio.Future[SessionHead]:
-            return asyncio.ensure_future(
-                commit_turn(
-                    self._services.state,
-                    self.name,
-                    self._holder,
-                    tenant=permit.tenant,
-                    base=self._base,
-                    turns=(*self._copied, new),
-                    instructions=instructions,
-                    drop_turns=len(dropped),
-                    drop_messages=sum(turn.message_count for turn in dropped),
-                    drop_bytes=sum(turn.size_bytes for turn in dropped),
-                    ttl_s=self._services.session_rules.ttl_s,
-                )
-            )
-
-        try:
-            return await send()
-        except StateError:
-            return await send()  # it may have been made; a commit that is repeated counts once
 
     def give_up(self) -> None:
         """The turn will not be made: frees its session, beside the request; nothing after ``commit``."""

@@ -17,7 +17,7 @@ from app.errors import Conflict, GatewayError, StateUnavailable
 from app.gateway import session_book
 from app.gateway.services import Services
 from app.gateway.session_book import (
-    Entry,
+    Written,
     append_messages,
     create_session,
     fork_session,
@@ -260,5 +260,5 @@ def test_a_reply_names_what_had_to_go_but_not_what_is_not_the_callers() -> None:
         "x-claude-wrapper-session-dropped": "4",
         "x-claude-wrapper-session-evicted": "a, c, 1 of another key",
     }
-    entry = Entry(name=NAME, head=sessions.SessionHead(), dropped=4, evicted=tuple(gone))
-    assert entry.headers == session_headers(NAME, dropped=4, evicted=gone)
+    written = Written(name=NAME, head=sessions.SessionHead(), dropped=4, evicted=tuple(gone))
+    assert written.headers == session_headers(NAME, dropped=4, evicted=gone)
