@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from msgspec import Struct
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from openai.lib.streaming.chat import ChatCompletionStreamState
 
 from tests.support.questions import MODEL
@@ -29,6 +30,9 @@ CARRIED: Final = ("role", "content", "tool_calls")
 
 #: Three parallel calls of two tools.
 QUESTION: Final = "Please call get_weather for Rome, get_weather for Oslo, and get_time for Tokyo."
+
+#: Replicas are on loopback; a client that reads the certificates of the machine takes long to make.
+_NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 #: More requests than this for one question: the agent is lost.
 _MOST_REQUESTS: Final = 20
@@ -98,6 +102,7 @@ class Agent:
         model: that is asked.
         stream: answers are streamed.
         carried: fields of an answer that are handed back.
+        session: its id; only what is new is sent then, and the gateway knows the rest.
     """
 
     def __init__(
@@ -108,12 +113,14 @@ class Agent:
         model: str = MODEL,
         stream: bool = False,
         carried: Sequence[str] = CARRIED,
+        session: str = "",
     ) -> None:
         self._base_urls = base_urls
         self._api_key = api_key
         self._model = model
         self._stream = stream
         self._carried = carried
+        self._session = session
 
     async def converse(
         self,
@@ -135,16 +142,18 @@ class Agent:
             openai.APIError: a request was not answered; the clients do not repeat.
         """
         messages = [dict(message) for message in before]
+        known = 0  # to the gateway, by its session
         steps: list[Step] = []
         async with AsyncExitStack() as stack:
             clients = itertools.cycle([await stack.enter_async_context(self._client(url)) for url in self._base_urls])
             for turn, question in enumerate(questions, 1):
                 messages.append({"role": "user", "content": question})
                 for _ in range(_MOST_REQUESTS):
-                    request = {"model": self._model, "messages": messages, "tools": list(tools), **fields}
+                    request = {"model": self._model, "messages": messages[known:], "tools": list(tools), **fields}
                     steps.append(await self._ask(next(clients), turn, request))
                     answer = steps[-1].message
                     messages.append({name: answer[name] for name in self._carried if name in answer})
+                    known = len(messages) if self._session else 0
                     if not steps[-1].call_ids:
                         break
                     messages += _results(answer, turn)
@@ -153,10 +162,13 @@ class Agent:
         return Transcript(messages=messages, steps=steps)
 
     def _client(self, base_url: str) -> AsyncOpenAI:
-        return AsyncOpenAI(base_url=base_url, api_key=self._api_key, max_retries=0, timeout=60)
+        http = DefaultAsyncHttpxClient(verify=_NO_TLS)
+        return AsyncOpenAI(base_url=base_url, api_key=self._api_key, max_retries=0, timeout=60, http_client=http)
 
     async def _ask(self, client: AsyncOpenAI, turn: int, request: Mapping[str, Any]) -> Step:
         create: Any = client.chat.completions.with_raw_response.create
+        if self._session:
+            request = {**request, "extra_body": {"session_id": self._session}}
         completion: Any
         if self._stream:
             reply = await create(**request, stream=True, stream_options={"include_usage": True})
