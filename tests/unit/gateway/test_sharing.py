@@ -475,6 +475,31 @@ async def test_the_limits_of_the_first_are_not_those_of_the_others() -> None:
     assert await corridor.leftovers() == {}
 
 
+async def test_what_the_first_cannot_pay_for_the_others_may() -> None:
+    tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
+    call = {"id": "toolu_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+    thinking = {"type": "thinking", "thinking": "hm " * 60_000, "signature": "c2ln"}
+    thought = message(thinking, {"type": "tool_use", "id": "toolu_1", "name": "now", "input": {}})
+    corridor = Corridor(FakeReply(thought), hello(2), share_within="tenant")
+    question = [{"role": "user", "content": "What time is it?"}]
+    await corridor.ask(question, tools=tools, reasoning_effort="high", who=BOB)
+    noon = {"role": "tool", "tool_call_id": "toolu_1", "content": "noon"}
+    request: dict[str, Any] = {
+        "said": [*question, {"role": "assistant", "tool_calls": [call]}, noon],
+        "tools": tools,
+        "reasoning_effort": "high",
+        "max_tokens": 4000,
+        "wants": CACHED,
+    }
+    poor = replace(ANN, limits=Limits(budget_total_nano=150_000_000))
+    asked = [asyncio.ensure_future(corridor.ask(who=who, **request)) for who in (poor, BOB, BOB)]
+    results = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 20)
+    assert isinstance(results[0], RateLimited)
+    assert results[0].limit == "budget_reserved"  # it was let in
+    assert [text_of(result) for result in results[1:] if isinstance(result, Completed)] == ["Hello 2."] * 2
+    assert await corridor.leftovers() == {}
+
+
 @pytest.mark.parametrize("wants", [CACHED, RETRIED, FRESH], ids=["cache", "Idempotency-Key", "no-cache"])
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("step", ["admit", "land_flight"])
