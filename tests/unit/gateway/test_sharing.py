@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -588,11 +589,8 @@ async def test_after_two_leaders_have_failed_nobody_waits_for_a_third(
     state: SteeredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corridor = Corridor(hello(), state=state)
-    leaders = iter(["first", "second", "third"])
-    ask = sharing.read_join
-    monkeypatch.setattr(
-        sharing, "read_join", lambda reply: sharing.Follow(leader) if (leader := next(leaders, "")) else ask(reply)
-    )
+    leaders = itertools.count()
+    monkeypatch.setattr(sharing, "read_join", lambda _: sharing.Follow(f"leader {next(leaders)}"))
     assert text_of(await asyncio.wait_for(corridor.ask(wants=CACHED), 20)) == "Hello 1."
 
 
