@@ -201,7 +201,10 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = "key"
     cache: Annotated[
         Literal["off", "opt-in", "on"],
-        Help("response cache; opt-in: for requests and keys that ask for it (Cache-Control: max-age=N)"),
+        Help(
+            "response cache; opt-in: for requests and keys that ask for it (Cache-Control: max-age=N); off: for "
+            "nobody, whatever they ask"
+        ),
     ] = "opt-in"
     cache_ttl: Annotated[CacheTtl, Help("seconds that an answer stays in the response cache, less some jitter")] = 300
     cache_max_entry_bytes: Annotated[

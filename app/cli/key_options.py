@@ -85,7 +85,11 @@ _KEY_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
     (
         ("--cache",),
-        {"metavar": "MODE", "help": "its response cache: off, opt-in or on; none: the deployment's mode"},
+        {
+            "metavar": "MODE",
+            "help": "its response cache: off, opt-in or on; none: the deployment's mode. Where the deployment is "
+            "off, it is off for every key",
+        },
     ),
     (
         ("--cache-ttl",),

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from app.errors import InvalidRequest
 
-#: ``opt-in``: for requests that ask for it, and keys whose own mode is ``on``.
+#: ``opt-in``: for requests that ask for it, and keys whose own mode is ``on``; ``off`` of the deployment: for nobody.
 CacheMode = Literal["off", "opt-in", "on"]
 #: Who shares sessions and cached answers.
 Sharing = Literal["key", "tenant"]
@@ -36,11 +36,11 @@ class CacheRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     share_within: Sharing | None = None
 
     def over(self, defaults: CacheRule) -> CacheRule:
-        """This rule, with ``defaults`` where it does not say."""
+        """This rule, with ``defaults`` where it does not say; a cache that is ``off`` there is on for nobody."""
         if self == NO_CACHE_RULE:
             return defaults
         return CacheRule(
-            mode=defaults.mode if self.mode is None else self.mode,
+            mode=defaults.mode if self.mode is None or defaults.mode == "off" else self.mode,
             ttl_s=defaults.ttl_s if self.ttl_s is None else self.ttl_s,
             share_within=defaults.share_within if self.share_within is None else self.share_within,
         )
@@ -87,7 +87,7 @@ def plan_cache(rule: CacheRule, control: CacheControl) -> CachePlan | None:
 
     | mode | the request says | answers that are kept | its own answer |
     |---|---|---|---|
-    | ``off`` | anything | - | - |
+    | ``off``, which the deployment's is for every key | anything | - | - |
     | any | ``no-store`` | - | - |
     | ``opt-in`` | nothing, ``no-cache`` or ``max-age=0`` | - | - |
     | ``opt-in``, ``on`` | ``max-age=N`` | not older than N s | for N s |

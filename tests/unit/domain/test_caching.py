@@ -38,6 +38,13 @@ def test_what_a_rule_says_counts_and_the_rest_is_the_deployments(own: CacheRule)
     assert own.over(DEFAULTS) == msgspec.structs.replace(DEFAULTS, **said)
 
 
+@pytest.mark.parametrize("mode", ["opt-in", "on"])
+def test_no_rule_switches_on_what_the_deployment_has_switched_off(mode: CacheMode) -> None:
+    rule = CacheRule(mode=mode, ttl_s=60, share_within="tenant").over(CacheRule(mode="off", ttl_s=300))
+    assert rule == CacheRule(mode="off", ttl_s=60, share_within="tenant")
+    assert plan_cache(rule, CacheControl(max_age_s=60)) is None
+
+
 @pytest.mark.parametrize(
     "wire", [b'{"ttl_s": 0}', b'{"ttl_s": 1801}', b'{"mode": "maybe"}', b'{"share_within": "all"}']
 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from app.domain.caching import CacheControl, CacheRule
+from app.domain.caching import CacheControl, CacheMode, CacheRule
 from app.domain.limits import Limits
 from app.domain.sessions import SessionName
 from app.errors import (
@@ -77,6 +77,12 @@ async def test_a_session_takes_no_answer_from_the_cache() -> None:
 
 async def test_who_pays_anthropic_itself_takes_no_answer_from_the_cache() -> None:
     assert await shared_of(Corridor(cache="on"), who=caller("byok-1", credential="sk-ant-x")) is None
+
+
+@pytest.mark.parametrize("mode", ["opt-in", "on"])
+async def test_where_the_cache_is_off_neither_a_key_nor_a_request_switches_it_on(mode: CacheMode) -> None:
+    corridor = Corridor(cache="off")
+    assert await shared_of(corridor, who=replace(ANN, cache=CacheRule(mode=mode)), wants=CACHED) is None
 
 
 async def test_equal_requests_share_one_slot() -> None:
