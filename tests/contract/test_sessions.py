@@ -7,10 +7,26 @@ from typing import Any
 
 import openai
 import pytest
-from openai import OpenAI
+from openai import AsyncOpenAI, OpenAI
+from pydantic import BaseModel
 
 from tests.support.mock_gateway import MockGateway, mock_gateway
 from tests.support.questions import MODEL, ask
+
+WEATHER: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
+
+class Place(BaseModel):
+    """A structured answer."""
+
+    city: str
+    country: str
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +142,56 @@ def test_a_wrong_message_is_named_by_its_path(client: OpenAI, session: str) -> N
     with pytest.raises(openai.BadRequestError) as caught:
         sent(client, "", {"id": session, "messages": [{"role": "user", "content": "x"}, {"role": "user"}]})
     assert caught.value.param == "messages[1].content"
+
+
+@pytest.mark.parametrize("where", ["body", "header"])
+def test_the_stream_helper_goes_on_with_a_session(
+    client: OpenAI, gateway: MockGateway, topic: str, session: str, where: str
+) -> None:
+    named: Any = (
+        {"extra_body": {"session_id": session}} if where == "body" else {"extra_headers": {"X-Session-ID": session}}
+    )
+    for text in (f"First {topic}", f"Second {topic}"):
+        with client.chat.completions.stream(model=MODEL, messages=ask(text), **named) as stream:
+            assert stream.get_final_completion().choices[0].message.content
+    roles = [message["role"] for message in gateway.upstream_calls(topic)[-1]["body"]["messages"]]
+    assert roles == ["user", "assistant", "user"]
+
+
+async def test_the_async_client_goes_on_with_a_session(
+    async_client: AsyncOpenAI, gateway: MockGateway, topic: str, session: str
+) -> None:
+    named: Any = {"extra_body": {"session_id": session}}
+    await async_client.chat.completions.create(model=MODEL, messages=ask(f"First {topic}"), **named)
+    await async_client.post(
+        f"/sessions/{session}/messages",
+        body={"messages": [{"role": "user", "content": "By the way."}, {"role": "assistant", "content": "I see."}]},
+        cast_to=dict[str, Any],
+    )
+    await async_client.chat.completions.create(model=MODEL, messages=ask(f"Third {topic}"), **named)
+    roles = [message["role"] for message in gateway.upstream_calls(topic)[-1]["body"]["messages"]]
+    assert roles == ["user", "assistant", "user", "assistant", "user"]
+    shown: Any = await async_client.get(f"/sessions/{session}", cast_to=dict[str, Any])
+    assert shown["message_count"] == 6
+
+
+def test_tools_and_parsed_answers_of_a_session(client: OpenAI, topic: str, session: str) -> None:
+    """The client answers a call by its id alone, and then wants a structured answer."""
+    named: Any = {"extra_body": {"session_id": session}, "model": MODEL}
+    asked = client.chat.completions.create(
+        messages=ask(f"{topic}: what is the weather in Rome?"), tools=[WEATHER], reasoning_effort="medium", **named
+    )
+    (call,) = asked.choices[0].message.tool_calls or []
+    results: Any = [{"role": "tool", "tool_call_id": call.id, "content": "twenty degrees"}]
+    answer = client.chat.completions.create(messages=results, tools=[WEATHER], reasoning_effort="medium", **named)
+    assert "twenty degrees" in (answer.choices[0].message.content or "")
+    parsed = client.chat.completions.parse(messages=ask("Where was that?"), response_format=Place, **named)
+    assert isinstance(parsed.choices[0].message.parsed, Place)
+
+
+def test_a_session_and_several_answers_do_not_go_together(client: OpenAI, topic: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(
+            model=MODEL, messages=ask(topic), n=2, extra_body={"session_id": f"session-{topic}"}
+        )
+    assert caught.value.param == "n"
