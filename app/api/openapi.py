@@ -37,7 +37,8 @@ ERRORS = {
     408: "The request body was not complete in time (`request_timeout`).",
     409: "Somebody else changed the object at the same time, or Anthropic reports a conflict (`conflict`). Of a "
     "session: another turn held it for too long (`conversation_locked`), it was changed or deleted meanwhile "
-    "(`conversation_changed`), or there is one of that id (`session_exists`).",
+    "(`conversation_changed`), or there is one of that id (`session_exists`); the first with `retry-after`, the others "
+    "with `x-should-retry: false`.",
     413: "The request body is over the limit of the gateway or of Anthropic (`request_too_large`).",
     422: "The `Idempotency-Key` was sent before with another request (`idempotency_key_reused`), or Anthropic could "
     "not process the request.",
@@ -147,7 +148,7 @@ _HEADER_GROUPS = {
 _ERROR_HEADERS = {
     401: ("www-authenticate",),
     405: ("allow",),
-    409: ("retry-after",),
+    409: ("retry-after", "x-should-retry"),
     429: ("retry-after", "retry-after-ms", "x-should-retry"),
     502: ("x-should-retry",),
     503: ("retry-after",),

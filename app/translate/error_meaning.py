@@ -47,6 +47,8 @@ _INVALID = "invalid_request_error"
 _SERVER = "server_error"
 _QUOTA = "insufficient_quota"
 _NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}
+#: Conflicts that the same request again would not solve, or solve wrongly: as a session without its history.
+_CONFLICTS_THAT_STAY = frozenset({"conversation_changed", "session_exists"})
 
 _PATH = re.compile(r"([a-z_][a-z0-9_]*(?:\.[A-Za-z0-9_]+)*): ")
 _TOO_LONG = re.compile(r"prompt is too long\b|input length and `max_tokens` exceed context limit")
@@ -111,7 +113,7 @@ def _own_row(error: GatewayError) -> tuple[int, str, Mapping[str, str]]:
         case NotFound():
             return 404, _INVALID, {}
         case Conflict():
-            return 409, _INVALID, {}
+            return 409, _INVALID, _NO_RETRY if error.code in _CONFLICTS_THAT_STAY else {}
         case IdempotencyKeyReused():
             return 422, _INVALID, {}
         case MethodNotAllowed():

@@ -44,6 +44,12 @@ NO_RETRY = {"x-should-retry": "false"}
         (NotFound("m", code="model_not_found"), 404, INVALID, "model_not_found", {}),
         (MethodNotAllowed("m"), 405, INVALID, "method_not_allowed", {}),
         (Conflict("m"), 409, INVALID, "conflict", {}),
+        (Conflict("m", code="conversation_changed"), 409, INVALID, "conversation_changed", NO_RETRY),
+        (Conflict("m", code="session_exists"), 409, INVALID, "session_exists", NO_RETRY),
+        (
+            Conflict("m", code="conversation_locked", retry_after_s=1),
+            *(409, INVALID, "conversation_locked", {"retry-after": "1"}),
+        ),
         (RequestTimeout("m"), 408, INVALID, "request_timeout", {}),
         (BodyTooLarge("m"), 413, INVALID, "request_too_large", {}),
         (ClientDisconnected("m"), 499, INVALID, None, {}),
