@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from app.state.keys import KEPT_TTL_S
+from tests.support.chat_frames import frames
 from tests.support.conversation import (
     QUESTION,
     TOOLS,
@@ -430,6 +431,61 @@ async def test_answers_of_the_cache_have_their_thinking_too(
     assert second.messages == first.messages
     assert told(await second.go_on(1)) == [(3, 0), (4, 0)]
     assert faults(await first.upstream()) == []
+
+
+@each_kind
+async def test_strict_conversations_keep_their_thinking_too(replicas: Replicas, key: Key, model: str) -> None:
+    """Nothing is refused before it is known what is kept; what is lost then is."""
+    talk = Talk(replicas, key, model=model)
+    strict = {"extra_headers": {"x-claude-wrapper-strict": "true"}}
+    assert told(await talk.go_on(3, **strict)) == [(0, 0), (1, 0), (1, 0), (2, 0), (2, 0), (3, 0)]
+    assert faults(await talk.upstream()) == []
+
+
+CUSTOM = {"type": "custom", "custom": {"name": "shell", "description": "Runs a command."}}
+FORCED = {"tools": TOOLS[:1], "tool_choice": {"type": "function", "function": {"name": "get_weather"}}}
+
+
+@both_forms
+@pytest.mark.parametrize("fields", [{"tools": [CUSTOM]}, FORCED], ids=["custom tool", "forced call"])
+@each_kind
+async def test_calls_in_another_form_keep_their_thinking(
+    replicas: Replicas, key: Key, model: str, fields: dict[str, Any], stream: bool
+) -> None:
+    """A tool with free text, and a call that is forced on a model that cannot be forced: three rounds of either."""
+    topic = f"topic-{uuid.uuid4().hex[:12]}"
+    messages: list[dict[str, Any]] = [{"role": "user", "content": f"About {topic}: please call shell in Rome."}]
+    restored = 0
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {key.text}"}, verify=False, timeout=30) as client:
+        for turn in range(3):
+            body = {"model": model, "messages": messages, "reasoning_effort": "medium", "stream": stream, **fields}
+            port = replicas.ports[turn % 3]
+            reply = await client.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body)
+            assert reply.status_code == 200, reply.text
+            answer = added_up(reply) if stream else reply.json()["choices"][0]["message"]
+            restored = max(restored, int(reply.headers.get(THINKING_HEADER, "restored=0").split("=")[1].split(",")[0]))
+            assert "lost=0" in reply.headers.get(THINKING_HEADER, "lost=0")
+            calls = [{name: call[name] for name in call if name != "index"} for call in answer["tool_calls"]]
+            messages.append({"role": "assistant", "content": answer.get("content"), "tool_calls": calls})
+            messages += [{"role": "tool", "tool_call_id": call["id"], "content": "done"} for call in calls]
+            messages.append({"role": "user", "content": "Please call shell once more."})
+    journal = await asyncio.to_thread(replicas.simulator.journal)
+    upstream = upstream_calls(journal, about=f"About {topic}:")
+    assert [call.rejected for call in upstream] == [False] * len(upstream)
+    thinks = not (model == ENABLED_ONLY and fields is FORCED)  # a budget does not go with a forced call
+    assert restored == (2 if thinks else 0)
+
+
+def added_up(reply: httpx.Response) -> dict[str, Any]:
+    """The message of a streamed answer with one call."""
+    deltas = [frame["choices"][0]["delta"] for frame in frames(reply.content) if isinstance(frame, dict)]
+    call: dict[str, Any] = {}
+    for part in (part for delta in deltas for part in delta.get("tool_calls", ())):
+        call = call or {"id": part["id"], "type": part["type"], part["type"]: {"name": part[part["type"]]["name"]}}
+        field = "arguments" if call["type"] == "function" else "input"
+        said = part.get(call["type"], {}).get(field) or ""
+        call[call["type"]][field] = call[call["type"]].get(field, "") + said
+    return {"content": "".join(delta.get("content") or "" for delta in deltas) or None, "tool_calls": [call]}
 
 
 async def test_what_is_kept_lives_for_two_days(replicas: Replicas, key: Key) -> None:
