@@ -193,7 +193,7 @@ _SESSION_WAIT = Parameter(
     name="x-claude-wrapper-session-wait",
     place="header",
     description="Seconds to wait for another turn that holds the session, up to the setting; 0 does not wait.",
-    schema={"type": "number", "minimum": 0},
+    schema={"type": "number", "minimum": 0, "maximum": 86_400},
 )
 _SESSION_CONFLICT = Parameter(
     name="x-claude-wrapper-session-conflict",
@@ -207,7 +207,7 @@ _IDEMPOTENCY = Parameter(
     place="header",
     description="A retry with the same key gets the first answer, also while that is still being made; with another "
     "request it gets 422.",
-    schema={"type": "string", "maxLength": 255},
+    schema={"type": "string", "minLength": 1, "maxLength": 255},
 )
 _CACHE = Parameter(
     name="cache-control",

@@ -20,7 +20,9 @@ CACHE_HEADER: Final = b"cache-control"
 
 _HEADERS: Final = frozenset({SESSION_HEADER, WAIT_HEADER, CONFLICT_HEADER, IDEMPOTENCY_HEADER, CACHE_HEADER})
 _KEY: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
-_SECONDS: Final = re.compile(r"\d{1,5}(\.\d{1,3})?")
+_SECONDS: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?")
+#: The longest wait that the setting takes, too.
+_LONGEST_WAIT_S: Final = 86_400
 
 
 def read_wants(scope: Scope) -> Wants:
@@ -46,14 +48,14 @@ def read_wants(scope: Scope) -> Wants:
 
 
 def _session(text: str | None) -> str:
-    return session_id(text, param="header.x-session-id") if text else ""
+    return "" if text is None else session_id(text, param="header.x-session-id")
 
 
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    if _SECONDS.fullmatch(text) is None:
-        raise _bad(WAIT_HEADER, "takes a number of seconds, such as 5 or 0.5")
+    if _SECONDS.fullmatch(text) is None or float(text) > _LONGEST_WAIT_S:
+        raise _bad(WAIT_HEADER, f"takes seconds from 0 to {_LONGEST_WAIT_S}, such as 5 or 0.125")
     return float(text)
 
 
@@ -66,10 +68,10 @@ def _forks(text: str | None) -> bool:
 
 
 def _idempotency_key(text: str | None) -> str:
-    if not text:
+    if text is None:
         return ""
     if _KEY.fullmatch(text) is None:
-        raise _bad(IDEMPOTENCY_HEADER, "takes up to 255 printable ASCII characters")
+        raise _bad(IDEMPOTENCY_HEADER, "takes 1 to 255 printable ASCII characters")
     return text
 
 

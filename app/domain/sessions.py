@@ -130,7 +130,13 @@ def session_id(text: str, param: str) -> str:
     Raises:
         InvalidRequest: it is none.
     """
-    if SESSION_ID.fullmatch(text) and text not in RESERVED_IDS:
+    if text in RESERVED_IDS:
+        raise InvalidRequest(
+            f"No session can be called '{text}': the names `stats` and `clear` are reserved. Choose another id.",
+            param=param,
+            code="invalid_value",
+        )
+    if SESSION_ID.fullmatch(text):
         return text
     raise InvalidRequest(
         "The id of a session has 1 to 128 characters: letters and digits of ASCII and any of `._:@-`, beginning with a "

@@ -129,7 +129,9 @@ async def test_a_session_is_not_named_so_in_the_body(client: Asker, name: str) -
     assert_refused(await client.ask(session_id=name), "session_id")
 
 
-@pytest.mark.parametrize("name", ["a" * 129, "a b", "a{b}", "\xe4", "*", "../x", "-a", ".", "a/b", "stats", "clear"])
+@pytest.mark.parametrize(
+    "name", ["", "a" * 129, "a b", "a{b}", "\xe4", "*", "../x", "-a", ".", "a/b", "stats", "clear"]
+)
 async def test_a_session_is_not_named_so_in_the_header(client: Asker, name: str) -> None:
     assert_refused(await client.ask(headers=f"x-session-id: {name}\r\n"), "header.x-session-id")
 
@@ -152,7 +154,7 @@ async def test_a_turn_has_one_name_and_one_answer(client: Asker, stream: bool) -
     assert len(await client.told("a")) == 2
 
 
-@pytest.mark.parametrize("key", ["k" * 256, "a\tb", "\xe4"])
+@pytest.mark.parametrize("key", ["", "k" * 256, "a\tb", "\xe4"])
 async def test_an_idempotency_key_is_of_255_printable_characters_at_most(client: Asker, key: str) -> None:
     assert_refused(await client.ask(headers=f"idempotency-key: {key}\r\n"), "header.idempotency-key")
 
@@ -195,13 +197,11 @@ async def test_other_nonsense_about_caches_is_nothing(client: Asker, value: str)
 
 
 async def test_an_age_beyond_all_bounds_is_kept_within_them(client: Asker, server: RedisServer) -> None:
-    age = "9" * 5000
-    words = [
-        (await client.ask(f"{PROMPT} old", headers=f"cache-control: max-age={age}\r\n")).headers[
-            "x-claude-wrapper-cache"
-        ]
-        for _ in range(2)
-    ]
+    age, words = "9" * 5000, []
+    for _ in range(2):
+        reply = await client.ask(f"{PROMPT} old", headers=f"cache-control: max-age={age}\r\n")
+        words.append(reply.headers["x-claude-wrapper-cache"])
+        await until(lambda: not services_of(client.here)._beside)  # it is stored
     assert words == ["MISS", "HIT"]
     (name,) = cast("list[bytes]", server.ask("KEYS", "cw:{*}:answer:v1"))
     assert 0 < cast("int", server.ask("TTL", name)) <= 1800
@@ -210,7 +210,7 @@ async def test_an_age_beyond_all_bounds_is_kept_within_them(client: Asker, serve
 @pytest.mark.parametrize(
     "header",
     [
-        *(f"x-claude-wrapper-session-wait: {value}" for value in ("", "-1", "1e9", "inf", "nan", "999999", "soon")),
+        *(f"x-claude-wrapper-session-wait: {value}" for value in ("", "-1", "1e9", "inf", "nan", "86401", "soon")),
         *(f"x-claude-wrapper-session-conflict: {value}" for value in ("", "wait", "forks", "fork, error")),
     ],
 )

@@ -43,9 +43,14 @@ def test_every_header_has_its_place() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["x-session-id", "idempotency-key", "cache-control"])
-def test_an_empty_header_wants_nothing(name: str) -> None:
-    assert wants_of((name, " ")).is_none
+def test_an_empty_cache_control_wants_nothing() -> None:
+    assert wants_of(("cache-control", " ")).is_none
+
+
+@pytest.mark.parametrize("name", ["x-session-id", "idempotency-key"])
+def test_a_name_that_is_empty_is_none(name: str) -> None:
+    error = refused((name, " "))
+    assert (error.param, error.code, " 1 to " in error.message) == (f"header.{name}", "invalid_value", True)
 
 
 def test_two_lines_of_cache_control_are_one() -> None:
@@ -64,15 +69,19 @@ def test_a_session_is_named_as_sessions_are(text: str) -> None:
     assert error.param == "header.x-session-id"
 
 
-@pytest.mark.parametrize(("text", "wait_s"), [("0", 0.0), ("5", 5.0), ("0.5", 0.5), ("99999", 99999.0)])
+@pytest.mark.parametrize(
+    ("text", "wait_s"), [("0", 0.0), ("5", 5.0), ("0.5", 0.5), ("86400", 86400.0), ("86399.999", 86399.999)]
+)
 def test_a_wait_is_a_number_of_seconds(text: str, wait_s: float) -> None:
     assert wants_of(("x-claude-wrapper-session-wait", text)).wait_s == wait_s
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1e3", "inf", "nan", "five", "100000", "1.2345", "٣"])
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1e3", "inf", "nan", "five", "86401", "86400.001", "99999999", "1.2345", "٣"]
+)
 def test_another_wait_is_refused(text: str) -> None:
     scope: Any = {"headers": [(b"x-claude-wrapper-session-wait", text.encode())]}
-    with pytest.raises(InvalidRequest, match="seconds") as caught:
+    with pytest.raises(InvalidRequest, match="seconds from 0 to 86400") as caught:
         read_wants(scope)
     assert caught.value.param == "header.x-claude-wrapper-session-wait"
 

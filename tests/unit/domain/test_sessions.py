@@ -69,6 +69,13 @@ def test_a_bad_id_is_refused_by_the_name_of_its_parameter(text: str) -> None:
     assert (caught.value.param, caught.value.code) == ("header.x-session-id", "invalid_value")
 
 
+@pytest.mark.parametrize("text", ["stats", "clear"])
+def test_a_reserved_id_is_refused_as_such(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="reserved") as caught:
+        session_id(text, "id")
+    assert (caught.value.param, caught.value.code) == ("id", "invalid_value")
+
+
 def test_sessions_of_two_scopes_have_different_digests() -> None:
     names = {SessionName("t", scope, name).sid for scope in ("k1", "k2", "*") for name in ("a", "b")}
     assert len(names) == 6
