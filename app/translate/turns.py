@@ -39,7 +39,7 @@ _BAD_ID_CHARACTER: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _ARGUMENTS: Final = msgspec.json.Decoder()
 _STRING: Final = msgspec.json.Decoder(str)
 _CALL: Final = b'"tool_use"'
-#: What a call of a session's last answer came to that the client does not answer.
+#: What a call of a session came to that is not answered.
 _NO_RESULT: Final = "There is no result: the conversation went on without it."
 
 
@@ -74,13 +74,13 @@ class _OpenCall(Struct):
         id: Anthropic's.
         name: of the tool.
         is_legacy: a function's message answers it, by its name.
-        is_received: of a kept answer: either kind of message may answer it, or none.
+        is_earlier: of a session's history: either kind of message may answer it, or none.
     """
 
     id: str
     name: str
     is_legacy: bool = False
-    is_received: bool = False
+    is_earlier: bool = False
     result: anthropic.ToolResultBlock | None = None
 
 
@@ -299,7 +299,7 @@ class TurnTranslator:
             if bytes(block["type"]) == _CALL:
                 id_, name = _STRING.decode(block["id"]), _STRING.decode(block["name"])
                 self._fresh_id(id_)  # taken: a later one of the client's has to differ
-                self._open[id_] = _OpenCall(id_, name, is_received=True)
+                self._open[id_] = _OpenCall(id_, name, is_earlier=True)
                 self._tool_names[name] = None
         if self._waiting:
             self._place_waiting()
@@ -338,7 +338,7 @@ class TurnTranslator:
                 "Every tool call needs an id of its own.", param=f"messages[{index}].{where}.id", code="invalid_value"
             )
         clean = self._fresh_id(id_ if id_.isidentifier() and id_.isascii() else _BAD_ID_CHARACTER.sub("_", id_))
-        self._open[id_] = _OpenCall(clean, name, is_legacy=is_legacy)
+        self._open[id_] = _OpenCall(clean, name, is_legacy=is_legacy, is_earlier=index < 0)
         self._tool_names[name] = None
         return clean
 
@@ -389,7 +389,7 @@ class TurnTranslator:
         waiting = (
             call
             for call in self._open.values()
-            if (call.is_legacy or (call.is_received and call.result is None)) and call.name == message.name
+            if (call.is_legacy or (call.is_earlier and call.result is None)) and call.name == message.name
         )
         call = next(waiting, None)
         if call is None:
@@ -430,10 +430,10 @@ class TurnTranslator:
         """Ends a run of results: one user turn, in the order of the calls; every call must have its own.
 
         A client can leave a call out of the conversation by leaving out the message that made it, but not where the
-        session has it: so calls of its answers may go without a result.
+        session has it: so calls of its history may go without a result.
         """
         for call in self._open.values():
-            if call.result is None and call.is_received:
+            if call.result is None and call.is_earlier:
                 call.result = anthropic.ToolResultBlock(call.id, _NO_RESULT, is_error=True)
                 self._notes.adjust("messages", "tool result added", "a tool call of the session has no answer")
         blocks: list[Any] = [call.result for call in self._open.values() if call.result is not None]

@@ -89,6 +89,41 @@ def test_a_call_of_the_history_that_is_left_without_an_answer_gets_one_that_says
     assert later.report.adjusted == ()
 
 
+def appended(history: SessionHistory, *messages: dict[str, Any]) -> SessionHistory:
+    """The session after the route has added messages to it."""
+    turn = StoredTurn(at=1.0, messages=Raw(json.dumps(messages).encode()), count=len(messages))
+    return SessionHistory(msgspec.structs.replace(history.head, seq=history.head.seq + 1), (*history.turns, turn))
+
+
+@pytest.mark.parametrize(
+    "calling",
+    [
+        {"tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}]},
+        {"function_call": {"name": "weather", "arguments": "{}"}},
+    ],
+    ids=["tool_calls", "function_call"],
+)
+def test_the_same_goes_for_calls_of_a_message_that_was_appended(calling: dict[str, Any]) -> None:
+    history = appended(NOTHING, USER, {"role": "assistant", **calling})
+    made = turn_call(request(USER), history=history)
+    assert made.report.adjusted == (("messages", "tool result added"),)
+    call, error = (turn["content"][0] for turn in json.loads(made.body)["messages"][1:3])
+    assert (error["tool_use_id"], error["is_error"]) == (call["id"], True)
+    later = turn_call(request(USER), history=committed(history, [USER], raws(SAID)))
+    assert later.report.adjusted == ()
+    assert turn_call(request(USER), history=appended(history, USER)).report.adjusted == ()
+
+
+def test_a_call_of_a_message_that_was_appended_may_still_be_answered() -> None:
+    calls = [
+        {"id": id_, "type": "function", "function": {"name": "weather", "arguments": "{}"}} for id_ in ("c1", "c2")
+    ]
+    history = appended(NOTHING, USER, {"role": "assistant", "tool_calls": calls}, result("c2"))
+    made = turn_call(request(result("c1"), USER), history=history)
+    assert made.report.adjusted == ()
+    assert [block["tool_use_id"] for block in json.loads(made.body)["messages"][2]["content"]] == ["c1", "c2"]
+
+
 def test_paths_count_in_the_clients_messages_and_nothing_old_is_reported_again() -> None:
     named = {**USER, "name": "Ann"}
     history = committed(NOTHING, [SYSTEM, named], raws(SAID))
