@@ -115,10 +115,13 @@ _HEADERS: dict[str, tuple[str, str]] = {
     "x-claude-wrapper-cache": (
         "string",
         "`HIT`: from the response cache; `JOINED`: from the call of an equal request; `MISS`: neither; `BYPASS`: the "
-        "cache had no part in it.",
+        "cache had no part in it, as always with an `Idempotency-Key`.",
     ),
     "age": ("integer", "Seconds since an answer of the response cache was made."),
-    "idempotent-replayed": ("string", "`true`: the first answer to this `Idempotency-Key`."),
+    "idempotent-replayed": (
+        "string",
+        "`true`: the first answer to this `Idempotency-Key`, with what its reply told of session and thinking.",
+    ),
     "x-ratelimit-limit-requests": (
         "integer",
         "Limit of requests a minute: the key's or its tenant's, whichever has less left, else Anthropic's.",

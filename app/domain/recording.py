@@ -31,12 +31,14 @@ class RecordedAnswer(Struct, frozen=True, array_like=True):
         headers: of the first upstream reply, those that clients are told (``request-id``).
         forced_tool_refused: the model turned out to refuse the forced tool choice of the request, and was asked
             differently; the answer has to be read so.
+        told: headers that told the client of its session and its thinking; only for those who repeat the request.
     """
 
     created: int
     choices: tuple[tuple[RecordedReply, ...], ...]
     headers: dict[str, str] = {}
     forced_tool_refused: bool = False
+    told: dict[str, str] = {}
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -60,7 +60,7 @@ async def complete(services: Services, request: ChatRequest, record: RequestReco
             return await _shared(services, entry)
         admitted = await entry.ready()
         whole = await answer_whole(services, entry, admitted, created=int(services.now()))
-        return _completed(services, entry, whole.call, whole.reply, whole.headers)
+        return _completed(services, entry, whole.call, whole.reply, upstream=whole.headers, own=entry.headers)
     finally:
         entry.close()
 
@@ -71,20 +71,26 @@ async def _shared(services: Services, entry: Entry) -> Completed:
     try:
         flight = await part.whole()
         reply = replay_plain(flight.recording(), part.call.plan, mark=part.usage_mark)
-        return _completed(services, entry, part.call, reply, flight.headers)
+        return _completed(services, entry, part.call, reply, upstream=flight.headers, own=part.headers)
     finally:
         await part.leave()
 
 
 def _completed(
-    services: Services, entry: Entry, call: MessagesCall, reply: ChatReply, upstream: Mapping[str, str]
+    services: Services,
+    entry: Entry,
+    call: MessagesCall,
+    reply: ChatReply,
+    *,
+    upstream: Mapping[str, str],
+    own: Mapping[str, str],
 ) -> Completed:
     record = entry.record
     record.usage, record.model, record.adjusted = reply.usage, call.model, reply.report.adjusted
     return Completed(
         body=reply.body,
         usage=reply.usage,
-        headers=reply_headers(upstream, entry.permit, entry.headers, services.now()),
+        headers=reply_headers(upstream, entry.permit, own, services.now()),
         report=Report(call.report.ignored + reply.report.ignored, call.report.adjusted + reply.report.adjusted),
         model=call.model,
     )

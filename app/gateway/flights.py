@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -20,6 +20,14 @@ from app.state.connection import StateConnection
 
 #: What clients are told of an upstream reply's headers when it is replayed.
 TOLD_HEADERS = ("request-id",)
+
+#: How headers begin that tell of the turn of a session that was made, and of its thinking.
+_OF_A_TURN: Final = ("x-claude-wrapper-session", "x-claude-wrapper-thinking")
+
+
+def is_of_a_turn(header: str) -> bool:
+    """Whether a header tells of the session or the thinking of the request that has made the answer."""
+    return header.startswith(_OF_A_TURN)
 
 
 class Piece(Struct, frozen=True, gc=False):
@@ -49,6 +57,7 @@ class Tape:
         size_bytes: of them.
         headers: of the first upstream reply.
         forced_tool_refused: the model turned out to refuse the forced tool choice, and was asked differently.
+        told: what clients are told of the turn that was made; see ``is_of_a_turn``.
     """
 
     def __init__(self, created: int) -> None:
@@ -57,6 +66,7 @@ class Tape:
         self.size_bytes = 0
         self.headers: dict[str, str] = {}
         self.forced_tool_refused = False
+        self.told: dict[str, str] = {}
 
     def add(self, choice: int, reply: int, data: bytes, *, is_stream: bool) -> None:
         """Something has arrived."""
@@ -66,6 +76,10 @@ class Tape:
     def note_headers(self, headers: Mapping[str, str]) -> None:
         """An upstream reply has begun."""
         self.headers = self.headers or dict(headers)
+
+    def note_told(self, headers: Mapping[str, str]) -> None:
+        """What the client is told by the gateway's own headers, of which those of its turn are kept."""
+        self.told = {name: value for name, value in headers.items() if is_of_a_turn(name)}
 
     def recording(self) -> RecordedAnswer:
         """Everything, for keeping."""
@@ -81,6 +95,7 @@ class Tape:
             choices=tuple(map(tuple, choices.values())),
             headers={name: self.headers[name] for name in TOLD_HEADERS if name in self.headers},
             forced_tool_refused=self.forced_tool_refused,
+            told=self.told,
         )
 
 
@@ -145,7 +160,7 @@ class Flight(Tape):
     def replay(self, answer: RecordedAnswer, origin: Origin, age_s: float) -> None:
         """The answer is there already."""
         self.created, self.headers, self.origin, self.age_s = answer.created, answer.headers, origin, age_s
-        self.forced_tool_refused = answer.forced_tool_refused
+        self.forced_tool_refused, self.told = answer.forced_tool_refused, answer.told
         for choice, replies in enumerate(answer.choices):
             for number, reply in enumerate(replies):
                 super().add(choice, number, reply.body, is_stream=reply.is_stream)

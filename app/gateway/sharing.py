@@ -24,7 +24,7 @@ from app.errors import GatewayError, InternalError, RateLimited, StateError, Ups
 from app.gateway.admission import state_needed
 from app.gateway.chat import downgraded
 from app.gateway.entrance import CACHE_HEADER, Entry, Shared, key_reused
-from app.gateway.flights import Flight
+from app.gateway.flights import Flight, is_of_a_turn
 from app.gateway.live_answer import LiveAnswer
 from app.gateway.services import Services
 from app.gateway.whole_answer import answer_whole
@@ -99,8 +99,20 @@ class Part:
         """How its usage says so: not at all where a retry gets the first answer byte by byte."""
         return "" if self._shared.slot.kind == "once" else self.mark
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the reply tells, known once the answer has begun: a retry is told what the first request was."""
+        own, mark = self._entry.headers, self.mark
+        if self._shared.slot.kind == "answer":
+            age = {"age": str(int(self.flight.age_s))} if mark == "hit" else {}
+            return {**own, CACHE_HEADER: _WORDS[mark], **age}
+        if not mark:
+            return own
+        others = {name: value for name, value in own.items() if not is_of_a_turn(name)}
+        return {**others, **self.flight.told, "idempotent-replayed": "true"}
+
     async def begun(self) -> None:
-        """Waits until something has come, or it is over; the headers are known then.
+        """Waits until something has come, or it is over.
 
         Raises:
             GatewayError: there will be no answer.
@@ -114,7 +126,6 @@ class Part:
                 break
             else:
                 await flight.change()
-        self._tell()
 
     async def whole(self) -> Flight:
         """The flight, once its answer is whole.
@@ -129,7 +140,6 @@ class Part:
                 self._take_over()
             else:
                 await self.flight.change()
-        self._tell()
         self._served()
         return self.flight
 
@@ -154,14 +164,6 @@ class Part:
     def _served(self) -> None:
         if self.mark:
             self._entry.served()
-
-    def _tell(self) -> None:
-        headers, mark = self._entry.headers, self.mark
-        headers[CACHE_HEADER] = _WORDS[mark]
-        if mark == "hit":
-            headers["age"] = str(int(self.flight.age_s))
-        if mark and self.flight.slot.kind == "once":
-            headers["idempotent-replayed"] = "true"
 
     def _take_over(self) -> None:
         """Whoever drove it was not let in, or is gone: this request does, or reads whose turn it is now.
@@ -305,6 +307,7 @@ class _Drive:
         if flight.leads:
             entry.permit.renewals.append(self._renew)
         admitted = await entry.ready()
+        self._note_told()
         if admitted.call.stream:
             live = LiveAnswer(services, entry, admitted, created=flight.created, tape=flight)
             try:
@@ -319,7 +322,13 @@ class _Drive:
             await answer_whole(services, entry, admitted, created=flight.created, tape=flight)
             await self._land_well(admitted.call)
 
+    def _note_told(self) -> None:
+        """Retries are told of the turn what this request was; whom a cached answer is for it does not concern."""
+        if self._shared.slot.kind == "once":
+            self._flight.note_told(self._entry.headers)
+
     async def _land_well(self, call: MessagesCall) -> None:
+        self._note_told()  # which sessions had to go is known for sure now
         await self._keep(call)
         self._flight.land()
 

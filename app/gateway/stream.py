@@ -113,11 +113,13 @@ class ChatEvents:
         await entry.let_in()
         self._is_in = True
         source: _Source
+        told_by: Entry | Part = entry
         if entry.shared is not None:
-            source = SharedFrames(Part(services, entry))
+            told_by = part = Part(services, entry)
+            source = SharedFrames(part)
         else:
             source = LiveAnswer(services, entry, await entry.ready(), created=self._created)
         self._source = source
         await source.open()
-        self.headers = reply_headers(source.headers, entry.permit, entry.headers, services.now())
+        self.headers = reply_headers(source.headers, entry.permit, told_by.headers, services.now())
         return source

@@ -118,6 +118,8 @@ async def test_a_retry_on_another_replica_gets_the_first_answer_byte_by_byte(
     first, *again = [await replicas.ask(request, key, named("a")) for _ in range(4)]
 
     assert [is_replayed(reply) for reply in (first, *again)] == [False, True, True, True]
+    assert {reply.headers["x-claude-wrapper-cache"] for reply in (first, *again)} == {"BYPASS"}
+    assert not any("age" in reply.headers for reply in (first, *again))
     if not (stream and fields):  # streamed choices come in any order
         assert {reply.body for reply in again} == {first.body}
     assert {frozenset(reply.body.split(b"\n\n")) for reply in again} == {frozenset(first.body.split(b"\n\n"))}
@@ -245,6 +247,28 @@ async def test_a_retried_turn_is_committed_once(replicas: ReplicasHere, key: Key
     said = await messages(replicas, key, "s")
     assert [message["content"] for message in said] == [f"{topic} before", "answer 1", topic, "answer 2"]
     assert len(await replicas.upstream(topic)) == 2
+
+
+@both_forms
+async def test_a_retry_of_a_fork_names_the_copy_on_every_replica(
+    replicas: ReplicasHere, key: Key, topic: str, stream: bool
+) -> None:
+    await different_texts(replicas, topic)
+    await replicas.ask(body(f"{topic} before"), key, named("before", x_session_id="s"))
+    holds = asyncio.create_task(replicas.ask(body(f"holds {SLOW}"), key, {"x-session-id": "s"}, replica=0))
+    await called(replicas, "holds ")
+    forks = named("a", x_session_id="s", x_claude_wrapper_session_conflict="fork", x_claude_wrapper_session_wait="0")
+    replies = [await replicas.ask(body(topic, stream=stream), key, forks, replica=replica) for replica in range(3)]
+    await holds
+
+    assert [is_replayed(reply) for reply in replies] == [False, True, True]
+    told = [
+        {name: value for name, value in reply.headers.items() if name.startswith("x-claude-wrapper-session")}
+        for reply in replies
+    ]
+    assert told[1:] == [told[0]] * 2
+    assert told[0]["x-claude-wrapper-session-forked-from"] == "s"
+    assert len(await messages(replicas, key, told[0]["x-claude-wrapper-session"])) == 4
 
 
 @both_forms

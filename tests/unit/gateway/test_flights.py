@@ -64,6 +64,23 @@ def test_a_refused_tool_choice_is_kept_with_the_answer() -> None:
     assert tape.recording().forced_tool_refused
 
 
+def test_what_clients_are_told_of_its_turn_is_kept_with_the_answer() -> None:
+    tape = Tape(5)
+    tape.note_told(
+        {
+            "x-claude-wrapper-session": "copy",
+            "x-claude-wrapper-session-forked-from": "trip",
+            "x-claude-wrapper-thinking": "restored=1, lost=0",
+            "x-claude-wrapper-cache": "BYPASS",
+        }
+    )
+    assert tape.recording().told == {
+        "x-claude-wrapper-session": "copy",
+        "x-claude-wrapper-session-forked-from": "trip",
+        "x-claude-wrapper-thinking": "restored=1, lost=0",
+    }
+
+
 # Its ends
 
 ENDS: dict[str, Callable[[Flight], None]] = {
@@ -125,6 +142,7 @@ def test_a_stored_answer_is_there_at_once_with_all_that_was_told_of_it() -> None
         choices=((RecordedReply(True, b"a"), RecordedReply(True, b"b")), (RecordedReply(True, b"c"),)),
         headers={"request-id": "req_1"},
         forced_tool_refused=True,
+        told={"x-claude-wrapper-session": "trip"},
     )
     one.replay(stored, "hit", 12.5)
     assert (one.is_whole, one.origin, one.age_s, one.created) == (True, "hit", 12.5, 7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -23,8 +23,10 @@ from app.errors import (
 )
 from app.gateway import sharing
 from app.gateway.complete import Completed
+from app.gateway.entrance import CACHE_HEADER as CACHE
+from app.gateway.stream import ChatEvents
 from app.gateway.wants import Wants
-from tests.support.corridor import ANN, CACHED, TRIP, Corridor, answer_of, caller, said_in, soon, text_of
+from tests.support.corridor import ANN, CACHED, TRIP, Corridor, answer_of, caller, frames_of, said_in, soon, text_of
 from tests.support.fake_upstream import FakeReply, message, stream, text
 from tests.support.steered_state import ALWAYS, SteeredState
 
@@ -75,13 +77,19 @@ async def together(corridor: Corridor, *requests: Any, gate: asyncio.Event, call
 # One call
 
 
-@pytest.mark.parametrize("wants", [CACHED, RETRIED], ids=["cache", "Idempotency-Key"])
-async def test_equal_requests_make_one_call_and_get_one_answer(gate: asyncio.Event, wants: Wants) -> None:
+@pytest.mark.parametrize(
+    ("wants", "ways"),
+    [(CACHED, ["MISS"] + ["JOINED"] * 19), (RETRIED, ["BYPASS"] * 20)],
+    ids=["cache", "Idempotency-Key"],
+)
+async def test_equal_requests_make_one_call_and_get_one_answer(
+    gate: asyncio.Event, wants: Wants, ways: list[str]
+) -> None:
     corridor = Corridor(hello(1, gate))
     answers = await together(corridor, *(corridor.ask(wants=wants) for _ in range(20)), gate=gate)
     assert {text_of(answer) for answer in answers} == {"Hello 1."}
     assert len({answer_of(answer)["id"] for answer in answers}) == 1
-    assert sorted(map(cache_word, answers)) == ["JOINED"] * 19 + ["MISS"]
+    assert list(map(cache_word, answers)) == ways
     assert len(corridor.upstream.requests) == 1
     assert await hits(corridor) == 19
     assert await corridor.leftovers() == {}
@@ -285,6 +293,15 @@ async def test_a_retry_gets_the_first_answer_byte_for_byte() -> None:
     assert (first.headers.get("idempotent-replayed"), again.headers["idempotent-replayed"]) == (None, "true")
 
 
+async def test_a_retry_has_nothing_to_do_with_the_cache(gate: asyncio.Event) -> None:
+    corridor = Corridor(hello(1, gate))
+    asked = [corridor.ask(wants=replace(RETRIED, cache=CACHED.cache)) for _ in range(2)]
+    replies = [*await together(corridor, *asked, gate=gate), await corridor.another().ask(wants=RETRIED)]
+    assert [cache_word(reply) for reply in replies] == ["BYPASS"] * 3
+    assert [reply.headers.get("idempotent-replayed") for reply in replies] == [None, "true", "true"]
+    assert not any("age" in reply.headers for reply in replies)
+
+
 async def test_a_streamed_retry_gets_the_first_frames() -> None:
     corridor = Corridor(FakeReply(*stream("Hel", "lo.")))
     first = await corridor.listen(wants=RETRIED)
@@ -312,6 +329,83 @@ async def test_a_retried_turn_is_committed_once() -> None:
     assert (await corridor.ask(wants=wants)).body == first.body
     assert (await corridor.ask("And?", wants=TRIP)).headers["x-claude-wrapper-session-messages"] == "2"
     assert await corridor.leftovers() == {}
+
+
+def of_its_turn(headers: Mapping[str, str]) -> dict[str, str]:
+    """What a reply tells of its session and its kept thinking."""
+    return {name: value for name, value in headers.items() if name.startswith("x-claude-wrapper-") and name != CACHE}
+
+
+async def headers_of(events: ChatEvents) -> dict[str, str]:
+    """The headers of a stream that is read to its end."""
+    await frames_of(events)
+    return events.headers
+
+
+async def test_a_retry_of_a_turn_that_went_on_in_a_copy_names_the_copy(gate: asyncio.Event) -> None:
+    corridor = Corridor(hello(1), FakeReply(..., message(text("Never."))), hello(3, gate))
+    await corridor.ask("Hi", wants=TRIP)
+    holds = asyncio.ensure_future(corridor.ask("Hold", wants=TRIP))
+    await corridor.upstream_called(2)
+    wants = replace(TRIP, wait_s=0.0, forks=True, idempotency_key="a")
+    asked = [corridor.ask("Fork?", wants=wants), corridor.ask("Fork?", wants=wants)]
+    first, joined = await together(corridor, *asked, gate=gate, calls=3)
+    there = corridor.another()
+    told = of_its_turn(first.headers)
+    assert told["x-claude-wrapper-session"] != told["x-claude-wrapper-session-forked-from"] == "trip"
+    assert of_its_turn(joined.headers) == told
+    assert of_its_turn((await there.ask("Fork?", wants=wants)).headers) == told
+    assert of_its_turn(await headers_of(there.events("Fork?", wants=wants))) == told
+    await left(holds)
+    assert await corridor.leftovers() == {}
+
+
+async def test_a_streamed_retry_of_a_turn_is_told_the_same(gate: asyncio.Event) -> None:
+    corridor = Corridor(hello(1), FakeReply(*stream("Hel")[:3], gate, *stream("Hel", "lo.")[3:]))
+    await corridor.ask("Hi", wants=TRIP)
+    wants = replace(TRIP, idempotency_key="a")
+    asked = [headers_of(corridor.events("And?", wants=wants)) for _ in range(2)]
+    first, joined = await together(corridor, *asked, gate=gate, calls=2)
+    again = await headers_of(corridor.another().events("And?", wants=wants))
+    assert of_its_turn(first) == {"x-claude-wrapper-session": "trip", "x-claude-wrapper-session-messages": "2"}
+    assert of_its_turn(joined) == of_its_turn(again) == of_its_turn(first)
+
+
+async def test_a_retry_is_told_what_the_first_was_and_not_what_a_new_turn_would_be() -> None:
+    """Its session was deleted meanwhile: a turn would begin it anew, and another session would have to go for it."""
+    corridor = Corridor(hello(1), hello(2), max_sessions=1)
+    wants = replace(TRIP, idempotency_key="a")
+    first = await corridor.ask(wants=wants)
+    await corridor.settled()
+    await corridor.ask(wants=Wants(session="next"))
+    await corridor.settled()
+    again = await corridor.ask(wants=wants)
+    assert of_its_turn(again.headers) == of_its_turn(first.headers)
+    assert await corridor.leftovers() == {}
+
+
+TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
+NOW_CALL = {"id": "toolu_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+#: Says of an answer with a tool call only what Chat Completions can carry.
+CALLED = [
+    {"role": "user", "content": "What time is it?"},
+    {"role": "assistant", "tool_calls": [NOW_CALL]},
+    {"role": "tool", "tool_call_id": "toolu_1", "content": "noon"},
+]
+
+
+@pytest.mark.parametrize(("wants", "told"), [(RETRIED, "restored=0, lost=1"), (CACHED, None)], ids=["once", "cache"])
+async def test_what_became_of_its_thinking_is_told_with_a_retry_and_never_with_a_cached_answer(
+    wants: Wants, told: str | None
+) -> None:
+    corridor = Corridor(hello())
+    request: dict[str, Any] = {"tools": TOOLS, "reasoning_effort": "high", "wants": wants}
+    first = await corridor.ask(CALLED, **request)
+    await corridor.settled()
+    again = await corridor.ask(CALLED, **request)
+    assert first.headers["x-claude-wrapper-thinking"] == "restored=0, lost=1"
+    assert again.headers.get("x-claude-wrapper-thinking") == told
+    assert len(corridor.upstream.requests) == 1
 
 
 async def test_a_retry_does_not_hold_the_session_that_its_first_request_waits_for(gate: asyncio.Event) -> None:
@@ -477,17 +571,13 @@ async def test_the_limits_of_the_first_are_not_those_of_the_others() -> None:
 
 
 async def test_what_the_first_cannot_pay_for_the_others_may() -> None:
-    tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
-    call = {"id": "toolu_1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
     thinking = {"type": "thinking", "thinking": "hm " * 60_000, "signature": "c2ln"}
     thought = message(thinking, {"type": "tool_use", "id": "toolu_1", "name": "now", "input": {}})
     corridor = Corridor(FakeReply(thought), hello(2), share_within="tenant")
-    question = [{"role": "user", "content": "What time is it?"}]
-    await corridor.ask(question, tools=tools, reasoning_effort="high", who=BOB)
-    noon = {"role": "tool", "tool_call_id": "toolu_1", "content": "noon"}
+    await corridor.ask(CALLED[:1], tools=TOOLS, reasoning_effort="high", who=BOB)
     request: dict[str, Any] = {
-        "said": [*question, {"role": "assistant", "tool_calls": [call]}, noon],
-        "tools": tools,
+        "said": CALLED,
+        "tools": TOOLS,
         "reasoning_effort": "high",
         "max_tokens": 4000,
         "wants": CACHED,
