@@ -64,6 +64,8 @@ Dollars = Annotated[float, Meta(ge=0, le=1_000_000, description="US dollars")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds")]
 #: Whole seconds, up to 30 days.
 Lifetime = Annotated[int, Meta(ge=1, le=30 * 86_400)]
+#: Whole seconds; no more than counters live, since ``volatile-ttl`` evicts by the time that is left.
+SessionTtl = Annotated[int, Meta(ge=1, le=48 * 3600)]
 #: Whole seconds; less than a session lives, since ``volatile-ttl`` evicts by the time that is left.
 CacheTtl = Annotated[int, Meta(ge=1, le=1800)]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86400, description="a number of seconds")]
@@ -182,7 +184,7 @@ class Config(Struct, frozen=True, kw_only=True):
     redis_queue_limit: Annotated[Positive, Help("Redis calls in flight per worker before new ones fail fast")] = 10_000
 
     # Sessions, response cache, idempotency
-    session_ttl: Annotated[Lifetime, Help("seconds that an unused session is kept")] = 3600
+    session_ttl: Annotated[SessionTtl, Help("seconds that an unused session is kept")] = 3600
     max_sessions: Annotated[Positive, Help("live sessions of a tenant; beyond it the longest idle one goes")] = 1000
     cleanup_interval: Annotated[
         Seconds, Help("seconds between two prunings of the index of sessions (sessions themselves expire in Redis)")
@@ -208,7 +210,7 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = "opt-in"
     cache_ttl: Annotated[CacheTtl, Help("seconds that an answer stays in the response cache, less some jitter")] = 300
     cache_max_entry_bytes: Annotated[
-        Size, Help("largest answer that is cached or shared, as received, in bytes (1MiB)", kind="size")
+        Size, Help("largest answer that is cached, as received from Anthropic, in bytes (1MiB)", kind="size")
     ] = 1024**2
     idempotency_ttl: Annotated[Lifetime, Help("seconds that the answer to an Idempotency-Key is kept")] = 86_400
 
