@@ -20,12 +20,12 @@ from app.domain.session_size import session_size
 from app.domain.sessions import SessionHead, SessionHistory, SessionName, StoredTurn, first_role, turns_to_drop
 from app.errors import Conflict, NotFound, StateError
 from app.gateway.services import Services
-from app.schemas.openai_chat import AssistantMessage, FunctionMessage, Message, ToolMessage, UserMessage
+from app.schemas.openai_chat import Message, UserMessage
 from app.schemas.sessions import SessionFigures
 from app.state import sessions
 from app.state.session_index import SessionStats
 from app.state.sessions import TurnHeld
-from app.translate.history import split_turn
+from app.translate.history import check_messages, split_turn
 
 _encode: Final = msgspec.json.encode
 
@@ -173,7 +173,7 @@ async def create_session(services: Services, name: SessionName, tenant: str, mes
 
     Raises:
         Conflict: ``session_exists``, or it is being made (``conversation_locked``).
-        InvalidRequest: the messages are over the bounds of a session.
+        InvalidRequest: the messages are over the bounds of a session, or no turn could go on after them.
         StateError: the store is away.
     """
     async with _held(services, name) as held:
@@ -194,7 +194,7 @@ async def append_messages(services: Services, name: SessionName, tenant: str, me
     Raises:
         NotFound: there is no such session.
         Conflict: ``conversation_locked``, a turn has held it for too long.
-        InvalidRequest: the messages are over the bounds of a session.
+        InvalidRequest: the messages are over the bounds of a session, or no turn could go on after them.
         StateError: the store is away, or the session cannot be read.
     """
     async with _held(services, name) as held:
@@ -249,7 +249,6 @@ async def _held(services: Services, name: SessionName) -> AsyncIterator[_Held]:
 async def _added(services: Services, held: _Held, tenant: str, messages: Sequence[Message]) -> Written:
     """Commits new messages, without as many of the oldest turns as have to go for them."""
     new = split_turn(messages, held.history.head)
-    turns = _in_turns(new.messages, services.now())
     drop_turns = turns_to_drop(
         held.history,
         new_messages=new.total,
@@ -257,6 +256,9 @@ async def _added(services: Services, held: _Held, tenant: str, messages: Sequenc
         new_role=first_role(new.stored),
         rules=services.session_rules,
     )
+    kept = SessionHistory(held.history.head, held.history.turns[drop_turns:])
+    check_messages(kept, messages, services.models, services.translation)
+    turns = _in_turns(new.messages, services.now())
     return await _committed(services, held, tenant, turns, new.instructions, drop_turns=drop_turns)
 
 
@@ -375,26 +377,18 @@ async def seat(
 
 
 def _in_turns(messages: Sequence[Message], at: float) -> tuple[StoredTurn, ...]:
-    """Messages in turns, which a session loses as a whole: each begins with a question, and has all results it needs.
+    """Messages in turns, which a session loses as a whole: each begins with a question, and has all its calls' results.
 
     Args:
-        messages: in their order.
+        messages: in their order; no question stands between calls and their results.
         at: Unix seconds.
     """
     turns: list[list[Message]] = []
-    open_calls: set[str] = set()
     for message in messages:
         last = turns[-1][-1] if turns else None
-        if last is None or (isinstance(message, UserMessage) and not isinstance(last, UserMessage) and not open_calls):
+        if last is None or (isinstance(message, UserMessage) and not isinstance(last, UserMessage)):
             turns.append([])
         turns[-1].append(message)
-        match message:
-            case AssistantMessage(tool_calls=calls, function_call=function):
-                open_calls |= {call.id for call in calls or ()} | ({function.name} if function else set())
-            case ToolMessage(tool_call_id=answered) | FunctionMessage(name=answered):
-                open_calls.discard(answered or "")
-            case _:
-                pass
     return tuple(StoredTurn(at=at, messages=Raw(_encode(turn)), count=len(turn)) for turn in turns)
 
 

@@ -19,9 +19,13 @@ from app.errors import InvalidRequest
 from app.schemas import openai_chat as openai
 from app.translate.chat_decoding import DecodedChat, decode_chat_request
 from app.translate.chat_to_messages import to_messages
-from app.translate.earlier import repeated_instructions, stored_messages, unreadable
+from app.translate.content import ContentTranslator
+from app.translate.earlier import earlier_entries, repeated_instructions, stored_messages, unreadable
 from app.translate.messages_to_chat import assistant_message
+from app.translate.notes import Notes
+from app.translate.prompt_caching import CacheMarkers
 from app.translate.settings import TranslationSettings
+from app.translate.turns import TurnTranslator
 
 _INSTRUCTIONS: Final = (openai.SystemMessage, openai.DeveloperMessage)
 _RAWS: Final = msgspec.json.Decoder(list[Raw])
@@ -116,6 +120,28 @@ def read_messages(body_messages: Raw | list[object]) -> list[openai.Message]:
     if not chat.request.messages:
         raise InvalidRequest("Send at least one message.", param="messages", code="invalid_value")
     return chat.request.messages
+
+
+def check_messages(
+    history: SessionHistory, messages: Sequence[openai.Message], models: ModelTable, settings: TranslationSettings
+) -> None:
+    """Refuses messages that would make every later turn of a session fail; what some model takes is not refused.
+
+    Args:
+        history: of the session, without what has to go for the messages.
+        messages: that shall come to it, as the client sent them.
+        models: the known models.
+        settings: the operator's choices.
+
+    Raises:
+        InvalidRequest: as for a chat request; ``param`` is the path, or ``session_id`` where the history is at fault.
+        StateError: the history cannot be read.
+    """
+    facts = msgspec.structs.replace(models.all()[0], vision=True, pdf=True)
+    notes = Notes()  # of what a turn will change nobody is told before there is one
+    markers = CacheMarkers(openai.ChatRequest(model=facts.id, messages=[]), notes)
+    content = ContentTranslator(facts, settings, markers, notes)
+    TurnTranslator(facts, settings, content, markers, notes).check(messages, earlier_entries(history, messages))
 
 
 def preview(

@@ -158,8 +158,7 @@ class TurnTranslator:
         if earlier is None:
             self._add(enumerate(messages))
         else:
-            self._add_earlier(earlier, prefill=prefill)
-            self._add(islice(enumerate(messages), earlier.repeated, None))
+            self._go_on(messages, earlier, prefill=prefill)
         if self._open:
             self._close_results()
         last = len(messages) - 1
@@ -179,6 +178,22 @@ class TurnTranslator:
             self._lost,
             self._broken_at,
         )
+
+    def check(self, messages: Sequence[openai.Message], earlier: Earlier) -> None:
+        """Refuses messages after which no conversation could go on; their last calls may have results later.
+
+        Args:
+            messages: that shall be kept.
+            earlier: what a session has before them.
+
+        Raises:
+            InvalidRequest: as ``translate``.
+        """
+        self._go_on(messages, earlier, prefill=False)
+
+    def _go_on(self, messages: Sequence[openai.Message], earlier: Earlier, *, prefill: bool) -> None:
+        self._add_earlier(earlier, prefill=prefill)
+        self._add(islice(enumerate(messages), earlier.repeated, None))
 
     def _add(self, entries: Iterable[tuple[int, Entry]]) -> None:
         for index, message in entries:

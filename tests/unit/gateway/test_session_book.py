@@ -12,8 +12,8 @@ import pytest
 from app.config import Config
 from app.domain.auth import Caller
 from app.domain.caching import CacheRule
-from app.domain.sessions import SessionName
-from app.errors import Conflict, GatewayError, StateUnavailable
+from app.domain.sessions import SessionHead, SessionName
+from app.errors import Conflict, GatewayError, InvalidRequest, StateUnavailable
 from app.gateway import session_book
 from app.gateway.services import Services
 from app.gateway.session_book import (
@@ -229,15 +229,47 @@ async def turns_of(services: Services, *messages: dict[str, Any]) -> list[int]:
         ([user(), user(), ANSWER, user(), ANSWER], [3, 2]),
         ([user(), ANSWER, {"role": "system", "content": "Be brief."}, user()], [3, 1]),
         ([user(), CALLS, result("c1"), result("c2"), ANSWER, user()], [5, 1]),
-        ([user(), CALLS, result("c1"), user(), result("c2"), user(), ANSWER], [5, 2]),
-        ([user(), ASKS_FUNCTION, user(), FUNCTION, user()], [4, 1]),
-        ([result("c0"), user(), ANSWER], [1, 2]),
+        ([user(), CALLS, result("c1")], [3]),
+        ([user(), ASKS_FUNCTION, FUNCTION, user()], [3, 1]),
     ],
 )
 async def test_messages_are_kept_in_turns_that_begin_with_a_question_and_are_whole(
     services: Services, messages: list[dict[str, Any]], counts: list[int]
 ) -> None:
     assert await turns_of(services, *messages) == counts
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([result("c0")], "messages[0]"),
+        ([user(), CALLS, result("c1"), user()], "messages[1]"),
+        ([user(), ASKS_FUNCTION, ANSWER], "messages[1]"),
+    ],
+)
+async def test_messages_that_no_turn_could_go_on_from_are_not_kept(
+    services: Services, messages: list[dict[str, Any]], param: str
+) -> None:
+    other = SessionName("t", "ann", "other")
+    await create_session(services, NAME, "acme", said(user()))
+    for refused in (
+        append_messages(services, NAME, "acme", said(*messages)),
+        create_session(services, other, "acme", said(*messages)),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            await refused
+        assert caught.value.param == param
+    assert (await messages_of(services), await messages_of(services, other)) == (1, 0)
+    assert (await append_messages(services, NAME, "acme", said(user()))).head.messages == 2
+
+
+async def test_results_may_be_added_later_but_once(services: Services) -> None:
+    await create_session(services, NAME, "acme", said(user(), CALLS))
+    await append_messages(services, NAME, "acme", said(result("c2")))
+    await append_messages(services, NAME, "acme", said(result("c1"), ANSWER))
+    with pytest.raises(InvalidRequest):
+        await append_messages(services, NAME, "acme", said(result("c1")))
+    assert await messages_of(services) == 5
 
 
 # Words
@@ -260,5 +292,5 @@ def test_a_reply_names_what_had_to_go_but_not_what_is_not_the_callers() -> None:
         "x-claude-wrapper-session-dropped": "4",
         "x-claude-wrapper-session-evicted": "a, c, 1 of another key",
     }
-    written = Written(name=NAME, head=sessions.SessionHead(), dropped=4, evicted=tuple(gone))
+    written = Written(name=NAME, head=SessionHead(), dropped=4, evicted=tuple(gone))
     assert written.headers == session_headers(NAME, dropped=4, evicted=gone)

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from app.domain.models import ModelTable
 from app.domain.sessions import SessionHead, SessionHistory, StoredTurn
 from app.errors import InvalidRequest, StateError
 from app.schemas import openai_chat as openai
 from app.translate.chat_decoding import decode_chat_request
 from app.translate.chat_to_messages import TranslationSettings, to_messages
-from app.translate.history import preview, read_messages, shown_messages, split_turn
-from tests.support.chat_requests import HELLO, MODELS, WEATHER
+from app.translate.history import check_messages, preview, read_messages, shown_messages, split_turn
+from tests.support.chat_requests import HELLO, MODELS, WEATHER, with_facts
 from tests.support.chat_strategies import chat_requests, conversations
 from tests.support.talks import NOTHING, committed, raws
 
@@ -138,6 +139,85 @@ def test_messages_are_checked_as_those_of_a_chat_request(said: Any, param: str, 
     with pytest.raises(InvalidRequest) as caught:
         read_messages(Raw(json.dumps(said).encode()))
     assert (caught.value.param, caught.value.code) == (param, code)
+
+
+PNG = "data:image/png;base64,"
+CALLING = {
+    "role": "assistant",
+    "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
+}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "ok"}
+
+
+def part(content: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": [content]}
+
+
+def image(url: str) -> dict[str, Any]:
+    return part({"type": "image_url", "image_url": {"url": url}})
+
+
+def called(name: str, id_: str) -> dict[str, Any]:
+    function = {"name": name, "arguments": "{}"}
+    return {"role": "assistant", "tool_calls": [{"id": id_, "type": "function", "function": function}]}
+
+
+def checked(
+    *said: dict[str, Any], history: SessionHistory = NOTHING, models: ModelTable = MODELS, **settings_: Any
+) -> None:
+    check_messages(history, messages(*said), models, TranslationSettings(**settings_))
+
+
+@pytest.mark.parametrize(
+    ("said", "param"),
+    [
+        ([USER, RESULT], "messages[1]"),
+        ([USER, CALLING, USER], "messages[1]"),
+        ([USER, CALLING, RESULT, RESULT], "messages[3]"),
+        ([{"role": "function", "name": "weather", "content": "ok"}], "messages[0]"),
+        ([SYSTEM, image(f"{PNG}a")], "messages[1].content[0].image_url.url"),
+        ([image("data:image/tiff;base64,AAAA")], "messages[0].content[0].image_url.url"),
+        ([part({"type": "file", "file": {"file_id": "file-of-openai"}})], "messages[0].content[0].file.file_id"),
+        ([part({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}})], "messages[0].content[0]"),
+        ([called("a b", "c1")], "messages[0].tool_calls[0]"),
+        ([called("weather", "")], "messages[0].tool_calls[0].id"),
+    ],
+)
+def test_messages_that_would_make_every_later_turn_fail_are_refused(said: list[dict[str, Any]], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        checked(*said, input_audio="refuse")
+    assert caught.value.param == param
+    body = json.dumps({"model": "claude-opus-5-5", "messages": said}).encode()
+    with pytest.raises(InvalidRequest) as refused:
+        to_messages(decode_chat_request(body), MODELS, TranslationSettings(input_audio="refuse"))
+    assert (refused.value.message, refused.value.code) == (caught.value.message, caught.value.code)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [SYSTEM],
+        [USER, CALLING],
+        [{"role": "user", "content": ""}],
+        [{**USER, "name": "Ann"}, {"role": "assistant", "content": "Yes"}],
+        [image(f"{PNG}AAAA"), part({"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}})],
+    ],
+)
+def test_messages_that_some_turn_can_go_on_from_are_taken(said: list[dict[str, Any]]) -> None:
+    checked(*said, last_assistant="error", strict=True)
+    checked(*said, models=with_facts(MODELS.all()[0].id, vision=False, pdf=False))
+
+
+def test_calls_and_results_are_paired_over_what_the_session_has() -> None:
+    call = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+    history = committed(NOTHING, [SYSTEM, USER], raws(call))
+    result = {**RESULT, "tool_call_id": "toolu_1"}
+    checked(result, history=history)
+    checked(USER, history=history)
+    for said, param in (([SYSTEM, RESULT], "messages[1]"), ([USER, result], "messages[1]")):
+        with pytest.raises(InvalidRequest) as caught:
+            checked(*said, history=history)
+        assert caught.value.param == param
 
 
 def previewed(request: dict[str, Any], **options: Any) -> Any:
