@@ -141,13 +141,13 @@ def test_there_are_never_more_than_four_cache_markers(request: Any, chosen: Tran
 @given(chat_requests(), SETTINGS)
 def test_strict_mode_serves_exactly_what_is_not_reported(request: Any, chosen: TranslationSettings) -> None:
     chat = decode_chat_request(json.dumps(request).encode())
-    report = to_messages(chat, MODELS, chosen).report
+    report = to_messages(chat, MODELS, chosen, kept={}).report
     if report.ignored or report.adjusted:
         with pytest.raises(RequestError) as caught:
-            to_messages(chat, MODELS, chosen, strict=True)
+            to_messages(chat, MODELS, chosen, kept={}, strict=True)
         assert caught.value.param in {*report.ignored, *dict(report.adjusted)}
     else:
-        to_messages(chat, MODELS, chosen, strict=True)
+        to_messages(chat, MODELS, chosen, kept={}, strict=True)
 
 
 def served_or_refused(function: Callable[[], object]) -> bool:
