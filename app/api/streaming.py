@@ -2,8 +2,9 @@
 
 The door pulls frames from a source of the corridor and writes each batch at once. Nothing is sent before the first
 frame is there, so that an early error still has its status, unless the upstream stays silent for ``keepalive_s``: then
-the reply is committed to 200 and comments keep load balancers from cutting it (DESIGN.md section 5). A slow reader
-makes ``send`` wait, which pauses the source; for how long is the server's business (``workers/http_protocol.py``).
+the reply is committed to 200 and comments keep load balancers from cutting it (DESIGN.md section 5). A source that waits
+for something of its own, for a bounded time, may hold them back. A slow reader makes ``send`` wait, which pauses the
+source; for how long is the server's business (``workers/http_protocol.py``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from app.errors import GatewayError, ShuttingDown
 
 PING = b": ping\n\n"
 
+#: How soon after a comment is held back another look is taken.
+LOOK_AGAIN_S = 0.25
+
 SSE_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -31,6 +35,11 @@ class FrameSource(Protocol):
     """Frames of one stream, such as ``app.gateway.stream.ChatEvents``."""
 
     finished: bool
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether what it waits for is bounded and may still decide on the status and the headers of the reply."""
+        ...
 
     async def next(self) -> bytes:
         """The next frames; raises ``GatewayError``."""
@@ -152,6 +161,8 @@ class EventStream:
         now = self._loop.time()
         if self._writing:  # the client is the one who is slow
             self._since = now
+        elif not self.started and self._source.holds_back:
+            self._since = now + LOOK_AGAIN_S - self._keepalive_s
         elif now - self._since >= self._keepalive_s:
             self._ping = asyncio.create_task(self._send_ping())
             self._since = now

@@ -109,6 +109,11 @@ class Entry:
         return self.request.call if self._admitted is None else self._admitted.call
 
     @property
+    def is_ready(self) -> bool:
+        """Whether everything is there that its call needs."""
+        return self._admitted is not None
+
+    @property
     def credential(self) -> str:
         """The client's own Anthropic key, if that is what pays."""
         return self._caller.credential

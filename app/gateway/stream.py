@@ -6,7 +6,7 @@ Anthropic's connection through whatever ``next`` is waiting for, and ``close`` e
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.domain.auth import Caller
 from app.domain.calls import MessagesCall, Report, Usage
@@ -17,6 +17,9 @@ from app.gateway.services import Services
 from app.gateway.shared_frames import SharedFrames
 from app.gateway.sharing import Part
 from app.observability.record import RequestRecord
+
+#: Load balancers cut a connection that has been silent for a minute.
+LONGEST_SILENCE_S: Final = 50.0
 
 
 class _Source(Protocol):
@@ -59,7 +62,6 @@ class ChatEvents:
 
     Attributes:
         finished: True once ``next`` has returned the last frames.
-        headers: reply headers; complete after the first ``next``.
     """
 
     def __init__(self, services: Services, request: ChatRequest, record: RequestRecord, caller: Caller) -> None:
@@ -70,8 +72,24 @@ class ChatEvents:
         self._entry = Entry(services, request, record, caller)
         self._is_in = False
         self._source: _Source | None = None
+        self._headers: dict[str, str] = {}
         self.finished = False
-        self.headers: dict[str, str] = {}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Reply headers; complete after the first ``next``, until then as far as they are known."""
+        if self._headers or not self._is_in:
+            return self._headers
+        return reply_headers({}, self._entry.permit, self._entry.headers, self._services.now())
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether it waits for its session, within what load balancers wait for: that may still be refused or fork."""
+        wait_s = self._request.wants.wait_within(self._services.config.session_wait_s)
+        waits = bool(self._request.session) and self._is_in and not self._entry.is_ready
+        if self._entry.shared is not None and not self._entry.is_driving:
+            return False
+        return waits and wait_s <= LONGEST_SILENCE_S
 
     @property
     def call(self) -> MessagesCall:
@@ -121,5 +139,5 @@ class ChatEvents:
             source = LiveAnswer(services, entry, await entry.ready(), created=self._created)
         self._source = source
         await source.open()
-        self.headers = reply_headers(source.headers, entry.permit, told_by.headers, services.now())
+        self._headers = reply_headers(source.headers, entry.permit, told_by.headers, services.now())
         return source

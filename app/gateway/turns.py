@@ -137,9 +137,7 @@ class Turn:
         opened = await asyncio.shield(self._opening or self.begin())
         if not isinstance(opened, TurnHeld):
             return opened
-        wait_s = services.config.session_wait_s
-        if self._wants.wait_s is not None:
-            wait_s = min(self._wants.wait_s, wait_s)
+        wait_s = self._wants.wait_within(services.config.session_wait_s)
         try:
             return await hold_session(services, name, self._holder, wait_s=wait_s)
         except Conflict:

@@ -24,6 +24,10 @@ class Wants(Struct, frozen=True, kw_only=True):
     idempotency_key: str = ""
     cache: CacheControl = CacheControl()
 
+    def wait_within(self, most_s: float) -> float:
+        """Seconds to wait for a session, where the settings allow ``most_s``."""
+        return most_s if self.wait_s is None else min(self.wait_s, most_s)
+
     @property
     def is_none(self) -> bool:
         """Whether there are no such headers."""

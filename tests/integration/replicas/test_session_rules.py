@@ -105,6 +105,27 @@ async def test_nobody_waits_for_longer_than_the_settings_allow(
         await client.ask("POST", "/s/messages", {"messages": [user("late")]}, status=409)
 
 
+async def test_a_stream_that_waits_longer_than_it_is_silent_still_says_what_became_of_it(
+    shared_server: RedisServer, simulator: Simulator
+) -> None:
+    async with (
+        clients_of(shared_server, simulator, stream_keepalive_s=0.1) as (_, client),
+        running_turn(client, "s"),
+    ):
+        late = await client.say("late", session="s", stream=True, headers={WAIT: "0.5"})
+        assert late.status == 409
+        forked = await client.say("forked", session="s", stream=True, headers={**FORK, WAIT: "0.5"})
+        assert forked.headers["x-claude-wrapper-session-forked-from"] == "s"
+
+
+async def test_a_turn_whose_answer_is_long_in_coming_names_its_session_all_the_same(
+    shared_server: RedisServer, simulator: Simulator
+) -> None:
+    async with clients_of(shared_server, simulator, stream_keepalive_s=0.1) as (_, client):
+        said = await client.say("slow [[sim: ttft_ms=800]]", session="s", stream=True)
+        assert said.headers["x-claude-wrapper-session"] == "s"
+
+
 async def test_a_second_writer_that_waits_goes_on_from_the_first_ones_answer(client: SessionClient) -> None:
     async with running_turn(client, "s") as first:
         second = await client.say("second", session="s")

@@ -19,6 +19,7 @@ class Source:
         for item in items:
             self.queue.put_nowait(item)
         self.last = last
+        self.holds_back = False
         self.finished = False
         self.closed = False
 
@@ -185,3 +186,29 @@ async def test_a_worker_that_stops_before_the_first_frame_leaves_it_to_a_status(
     with pytest.raises(ShuttingDown):
         await task
     assert source.closed
+
+
+async def test_no_comment_leaves_while_a_bounded_wait_may_still_decide_on_the_status() -> None:
+    source, client = Source(), Client()
+    source.holds_back = True
+    stream = event_stream(source, keepalive_s=0.01)
+    task = asyncio.create_task(stream.serve(client.receive, client.send))
+    await asyncio.sleep(0.05)
+    assert not client.messages
+    source.queue.put_nowait(UpstreamTimeout("late", phase="first_byte"))
+    with pytest.raises(UpstreamTimeout):
+        await task
+    assert not stream.started
+
+
+async def test_a_comment_leaves_soon_after_the_wait_is_over() -> None:
+    source, client = Source(), Client()
+    source.holds_back = True
+    task = asyncio.create_task(event_stream(source, keepalive_s=0.01).serve(client.receive, client.send))
+    await asyncio.sleep(0.03)
+    source.holds_back = False
+    async with asyncio.timeout(5):
+        await client.arrived.wait()
+        source.queue.put_nowait(b"last")
+        await task
+    assert client.bodies[0] == PING
