@@ -190,21 +190,23 @@ class Turn:
             created_at=self._base.created_at or now,
             instructions=self.history.head.instructions if instructions is None else instructions,
         )
-        committing = commit(
-            self._services,
-            self.name,
-            self._holder,
-            tenant=permit.tenant,
-            base=self._base,
-            turns=(*self._copied, new),
-            instructions=instructions,
-            gone=() if self.is_fork else self._dropped.turns,
+        committing = asyncio.ensure_future(
+            commit(
+                self._services,
+                self.name,
+                self._holder,
+                tenant=permit.tenant,
+                base=self._base,
+                turns=(*self._copied, new),
+                instructions=instructions,
+                gone=() if self.is_fork else self._dropped.turns,
+            )
         )
-        seating = self._seat(permit, SessionHistory(head, (*self.history.turns, new)))
+        seating = asyncio.ensure_future(self._seat(permit, SessionHistory(head, (*self.history.turns, new))))
         try:
             await asyncio.gather(committing, seating)
         except Conflict:
-            self._services.beside(self._unseat())
+            self._services.beside(self._unseat(seating))
             raise
         self._is_open = False
 
@@ -212,8 +214,9 @@ class Turn:
         with suppress(StateError):  # what is committed is not taken back; it is seated when it is used again
             self._evicts(await seat(self._services, permit.id, self.name, history))
 
-    async def _unseat(self) -> None:
+    async def _unseat(self, seating: asyncio.Future[None]) -> None:
         """The turn was not made: a session that was deleted meanwhile is in no list again."""
+        await seating
         state = self._services.state
         if await read_head(state, self.name) is None:
             await unseat_sessions(state, [self.name])

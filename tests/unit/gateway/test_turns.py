@@ -16,6 +16,7 @@ from app.gateway.turns import Turn
 from app.gateway.wants import Wants
 from app.schemas.openai_chat import UserMessage
 from app.state import sessions
+from app.state.session_index import clear_sessions, session_stats
 from tests.support.corridor import ANN, TRIP, Corridor, soon, text_of
 from tests.support.fake_upstream import FakeReply, message, stream, text
 from tests.support.steered_state import ALWAYS
@@ -105,18 +106,31 @@ async def test_a_turn_that_could_not_be_seated_is_answered_all_the_same() -> Non
     assert len(await turns_of(corridor)) == 1
 
 
-async def test_a_session_that_was_deleted_meanwhile_takes_no_turn() -> None:
+async def seats_of(corridor: Corridor) -> tuple[int, int]:
+    """How many sessions are listed, and how many have a seat, whether they are there or not."""
+    await corridor.settled()
+    listed = await session_stats(corridor.state, NAME.tag, scope=None)  # type: ignore[arg-type]
+    return listed.total, len(await corridor.state.call("KEYS", "cw:*:seat:*"))
+
+
+@pytest.mark.parametrize("deleting", ["delete", "clear"])
+async def test_a_session_that_was_deleted_meanwhile_takes_no_turn_and_is_in_no_list(deleting: str) -> None:
     begins = asyncio.Event()
     corridor = Corridor(hello(), FakeReply(begins, message(text("Late."))))
     await corridor.ask(wants=TRIP)
     late = asyncio.ensure_future(corridor.ask(wants=TRIP))
     await corridor.upstream_called(2)
-    assert await sessions.delete_session(corridor.state, NAME)  # type: ignore[arg-type]
+    state: Any = corridor.state
+    if deleting == "delete":
+        assert await sessions.delete_session(state, NAME)
+    else:
+        assert await clear_sessions(state, NAME.tag, scope="ann") == 1
     begins.set()
     with pytest.raises(Conflict) as caught:
         await late
     assert caught.value.code == "conversation_changed"
     assert await history_of(corridor) is None
+    assert await seats_of(corridor) == (0, 0)
 
 
 async def test_a_turn_that_lost_its_lease_to_another_is_not_kept() -> None:
@@ -132,6 +146,7 @@ async def test_a_turn_that_lost_its_lease_to_another_is_not_kept() -> None:
     with pytest.raises(Conflict):
         await late
     assert [turn[0][0]["content"] for turn in await turns_of(corridor)] == ["Hi", "In between"]
+    assert await seats_of(corridor) == (1, 1)
     assert await corridor.leftovers() == {}
 
 
