@@ -63,12 +63,18 @@ class Cpu(Struct, frozen=True, kw_only=True):
 
 
 class Sessions(Struct, frozen=True, kw_only=True):
-    """Server-side conversations; ``available`` is false in this release, which has none."""
+    """Server-side conversations. How many there are is known by tenant: ``GET /v1/sessions/stats``.
 
-    scope: Scope = "cluster"
-    active: int = 0
-    total: int = 0
-    available: bool = False
+    Args:
+        available: the state store takes them; without it their turns are refused with 503.
+        max: live sessions that a tenant may have.
+        ttl_s: seconds that an unused session is kept.
+    """
+
+    scope: Scope = "process"
+    available: bool
+    max: int
+    ttl_s: int
 
 
 class Performance(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -301,11 +307,11 @@ async def _workers(state: StateConnection) -> Sequence[WorkerFigures] | None:
 
 def _health(services: Services, workers: Sequence[WorkerFigures] | None) -> Health:
     snapshot = services.process.snapshot()
+    decided_alone = services.monotonic() - services.admission.alone_at < ALONE_S
+    has_store = workers is not None and not decided_alone
+    status: Literal["healthy", "degraded", "draining"] = "healthy" if has_store else "degraded"
     if services.process.draining:
-        status: Literal["healthy", "degraded", "draining"] = "draining"
-    else:
-        decided_alone = services.monotonic() - services.admission.alone_at < ALONE_S
-        status = "degraded" if workers is None or decided_alone else "healthy"
+        status = "draining"
     limit = own_limit_bytes()
     return Health(
         status=status,
@@ -315,7 +321,11 @@ def _health(services: Services, workers: Sequence[WorkerFigures] | None) -> Heal
         workers=max(len(workers or ()), 1),
         memory=Memory(rss=snapshot.rss_bytes, limit=limit, percent=round(100 * snapshot.rss_bytes / limit, 2)),
         cpu=Cpu(percent=round(snapshot.cpu_percent, 2), seconds=round(time.process_time(), 3)),
-        sessions=Sessions(),
+        sessions=Sessions(
+            available=has_store,
+            max=services.session_rules.max_sessions,
+            ttl_s=services.session_rules.ttl_s,
+        ),
         performance=_of_cluster(workers) if workers else _of_process(snapshot),
         scope={
             "status": "process",

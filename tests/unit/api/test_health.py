@@ -39,7 +39,6 @@ async def test_health_has_the_missions_fields() -> None:
     assert body["status"] == "healthy"
     assert body["timestamp"] == "2026-09-21T14:13:20.000Z"
     assert body["uptime"] >= 0
-    assert set(body["sessions"]) >= {"active", "total"}
     assert set(body["performance"]) >= {"avgResponseTime", "requestRate"}
     assert body["memory"]["rss"] > 0
     assert body["cpu"]["percent"] >= 0
@@ -53,9 +52,15 @@ async def test_every_figure_says_whose_it_is() -> None:
     assert set(scopes) <= {"process", "cluster"}
 
 
-async def test_there_are_no_sessions_in_this_release() -> None:
-    sessions = (await health(make_services()))["sessions"]
-    assert sessions == {"scope": "cluster", "active": 0, "total": 0, "available": False}
+async def test_sessions_are_there_as_long_as_the_store_is() -> None:
+    config = Config(max_sessions=7, session_ttl=60)
+    bounds = {"scope": "process", "max": 7, "ttl_s": 60}
+    assert (await health(make_services(config=config)))["sessions"] == {**bounds, "available": True}
+    away = make_services(config=config, state=StateAway())
+    assert (await health(away))["sessions"] == {**bounds, "available": False}
+    away.process.draining = True
+    body = await health(away)
+    assert (body["status"], body["sessions"]["available"]) == ("draining", False)
 
 
 async def test_without_figures_of_others_it_speaks_for_this_process() -> None:
