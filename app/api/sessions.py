@@ -25,7 +25,7 @@ from app.domain.key_changes import checked_name
 from app.domain.session_objects import session_object
 from app.domain.sessions import SessionHead, SessionName
 from app.domain.sessions import session_id as checked_id
-from app.errors import NotFound
+from app.errors import InvalidRequest, NotFound
 from app.gateway.services import Services
 from app.gateway.session_book import (
     SESSION_HEADER,
@@ -50,6 +50,7 @@ from app.schemas.sessions import (
 )
 from app.state import api_keys, session_index, sessions
 from app.state.session_index import SessionPage
+from app.translate.chat_decoding import wrong_type
 from app.translate.history import read_messages, shown_messages
 
 SessionRequest = Request[None, None, State]
@@ -123,13 +124,19 @@ async def whose(
         Unauthenticated: nobody in particular names others.
         PermissionDenied: the key has not the scope for it.
         NotFound: there is no such key.
-        InvalidRequest: a name has not the form of one.
+        InvalidRequest: a name has not the form of one, or whose shared sessions are meant is not said.
     """
     if tenant is None and key_id is None:
         caller = require_scope(request, "sessions")
         return Owner(tenant=caller.tenant, tag=caller.tag, scope=session_scope(services, caller))
     require_scope(request, "admin")
-    scope = None if key_id is None else checked_name(key_id, param="key_id")
+    scope = key_id if key_id in (None, SHARED) else checked_name(key_id, param="key_id")
+    if tenant is None and scope == SHARED:
+        raise InvalidRequest(
+            "'*' means the sessions that keys of a tenant share: name the tenant, too.",
+            param="tenant",
+            code="missing_required_parameter",
+        )
     if tenant is None:
         tenant = await _tenant_of(services, scope or "")
     tenant = checked_name(tenant, param="tenant")
@@ -159,7 +166,7 @@ _OWNER = (
     _parameter(
         "key_id",
         "Sessions of this key; needs the scope `admin`. Of a key that is not stored, such as one of the keys file or "
-        "the subject of tokens, together with `tenant`.",
+        "the subject of tokens, together with `tenant`; `*` with `tenant`: the sessions that its keys share.",
     ),
 )
 _PAGING = (
@@ -237,7 +244,7 @@ class SessionsController(Controller):
         self, request: SessionRequest, services: NamedDependency[Services], owner: NamedDependency[Owner]
     ) -> Response[SessionObject]:
         """Begins a session."""
-        wire = decoded(await _body(request, services) or b"{}", NewSession)
+        wire = decoded(await _body(request, services) or b"{}", NewSession, wrong_type=wrong_type)
         name = owner.name(services.new_session_id() if wire.id is None else wire.id)
         messages = [] if wire.messages is UNSET else read_messages(wire.messages)
         return _written(await create_session(services, name, owner.tenant, messages), owner, services, status=201)
@@ -329,7 +336,9 @@ class SessionsController(Controller):
             "appendMessages",
             tag="sessions",
             summary="Add messages to a session",
-            description="All of them or none, after what a running turn adds. Claude is not called.",
+            description="All of them or none, after what a running turn adds. Claude is not called. What no turn could "
+            "go on from is refused, such as the result of a tool without its call; results of the last calls may "
+            "still come.",
             parameters=(*_ID, *_OWNER),
             request="NewMessagesParam",
             examples={"a note": {"messages": [{"role": "user", "content": "Vegetarian, please."}]}},
@@ -375,7 +384,7 @@ class SessionsController(Controller):
     ) -> Response[SessionObject]:
         """Copies a session."""
         source = owner.name(session_id)
-        wire = decoded(await _body(request, services) or b"{}", SessionFork)
+        wire = decoded(await _body(request, services) or b"{}", SessionFork, wrong_type=wrong_type)
         target = owner.name(services.new_session_id() if wire.id is None else wire.id)
         return _written(await fork_session(services, source, target, owner.tenant), owner, services, status=201)
 

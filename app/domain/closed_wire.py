@@ -7,6 +7,7 @@ names and never a value, which may be a key.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -16,8 +17,11 @@ from app.domain.wire_fields import bounds_at, fields_at, nearest_field
 from app.errors import InvalidRequest
 
 T = TypeVar("T", bound=Struct)
+#: An error of a path, the types that msgspec expected there, and the type that it found.
+WrongType = Callable[[str, str, str], InvalidRequest]
 
 _FIELD: Final = re.compile(r"Object (?P<problem>contains unknown|missing required) field `(?P<name>.*)`", re.DOTALL)
+_UNEXPECTED: Final = re.compile(r"Expected `(.+)`, got `(.+)`")
 _KIND: Final = re.compile(r"`([^`]+)`")
 _BOUND: Final = re.compile(r" (>=|<=) (-?[0-9.e+]+)")
 _KINDS: Final = {
@@ -31,8 +35,14 @@ _KINDS: Final = {
 }
 
 
-def decoded(body: bytes, type_: type[T]) -> T:
+def decoded(body: bytes, type_: type[T], *, wrong_type: WrongType | None = None) -> T:
     """The body of a request.
+
+    Args:
+        body: as it came.
+        type_: a closed struct.
+        wrong_type: makes the error of a field of another type, of its path, what was expected and what it is; without
+            it that is an invalid value.
 
     Raises:
         InvalidRequest: it is no JSON, a field is unknown, missing or of another type.
@@ -40,7 +50,7 @@ def decoded(body: bytes, type_: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=type_)
     except msgspec.ValidationError as exc:
-        raise _refused(exc, type_, "") from None
+        raise _refused(exc, type_, "", wrong_type) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("The body of your request is not valid JSON.", code="invalid_json") from None
 
@@ -80,7 +90,9 @@ def in_words(text: str, bounds: tuple[float, float] | None = None) -> str:
     return _BOUND.sub(lambda bound: f" of at {'least' if bound[1] == '>=' else 'most'} {float(bound[2]):.15g}", words)
 
 
-def _refused(exc: msgspec.ValidationError, type_: Any, place: str) -> InvalidRequest:
+def _refused(
+    exc: msgspec.ValidationError, type_: Any, place: str, wrong_type: WrongType | None = None
+) -> InvalidRequest:
     """What msgspec says, in words; it quotes names and no values."""
     what, _, at = str(exc).partition(" - at ")
     inner = at.removeprefix("`key` in ").strip("`").removeprefix("$").removeprefix(".").removesuffix("[...]")
@@ -100,6 +112,8 @@ def _refused(exc: msgspec.ValidationError, type_: Any, place: str) -> InvalidReq
     words = in_words(what, bounds_at(type_, inner))
     if not path:
         return InvalidRequest(f"The body of your request is not accepted: {words}.", code="invalid_type")
+    if wrong_type is not None and (unexpected := _UNEXPECTED.fullmatch(what)):
+        return wrong_type(path, unexpected[1], unexpected[2])
     return invalid(path, words)
 
 

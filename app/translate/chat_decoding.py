@@ -130,17 +130,29 @@ def _invalid(text: str, body: bytes) -> InvalidRequest:
     if not path and what.startswith("Expected `object`"):
         return InvalidRequest("The body of your request must be a JSON object.", code="invalid_type")
     if unexpected := _UNEXPECTED.fullmatch(what):
-        wanted = " or ".join(_KINDS.get(kind, kind) for kind in unexpected[1].split(" | ") if kind != "null")
-        got = _KINDS.get(unexpected[2], unexpected[2])
-        return InvalidRequest(
-            f"Invalid type for '{path}': expected {wanted}, but got {got} instead.", param=path, code="invalid_type"
-        )
+        return wrong_type(path, unexpected[1], unexpected[2])
     accepted = _accepted_values(raw_path, body)
     hint = f" Supported values are: {', '.join(repr(value) for value in accepted)}." if accepted else ""
     if bad := _BAD_VALUE.fullmatch(what):
         shown = bad["value"] if len(bad["value"]) <= 64 else bad["value"][:64] + "...'"
         return InvalidRequest(f"Invalid value: {shown} for '{path}'.{hint}", param=path, code="invalid_value")
     return InvalidRequest(f"Invalid value for '{path}': {what}.{hint}", param=path or None, code="invalid_value")
+
+
+def wrong_type(path: str, wanted: str, got: str) -> InvalidRequest:
+    """The error for a field of the wrong type.
+
+    Args:
+        path: of the field.
+        wanted: the types that it takes as msgspec names them, with ``|`` between them.
+        got: the type that it has, likewise.
+    """
+    in_words = " or ".join(_KINDS.get(kind, kind) for kind in wanted.split(" | ") if kind != "null")
+    return InvalidRequest(
+        f"Invalid type for '{path}': expected {in_words}, but got {_KINDS.get(got, got)} instead.",
+        param=path,
+        code="invalid_type",
+    )
 
 
 def _accepted_values(raw_path: str, body: bytes) -> list[str]:

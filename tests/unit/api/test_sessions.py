@@ -374,6 +374,19 @@ async def test_the_operator_finds_a_tenants_shared_sessions_by_the_tenant_alone(
     assert told["key_id"] == "*"
 
 
+@pytest.mark.parametrize("key_id", ["*", "%2A"])
+async def test_the_operator_acts_on_the_shared_sessions_alone(routes: Sessions, key_id: str) -> None:
+    shared = f"tenant=acme&key_id={key_id}"
+    await routes.made("note", ASKED, key=TEAM)
+    await routes.made("trip", ASKED)
+    assert await routes.ids(key=ADMIN, query=shared) == ["note"]
+    told = await routes.told("SessionObject", "GET", "/note", key=ADMIN, query=shared)
+    assert (told["tenant"], told["key_id"]) == ("acme", "*")
+    assert (await routes.told("SessionFigures", "GET", "/stats", key=ADMIN, query=shared))["totalSessions"] == 1
+    assert (await routes.ask("POST", "/clear", key=ADMIN, query=shared)).json()["deleted"] == 1
+    assert await routes.ids(key=ADMIN, query="tenant=acme") == ["trip"]
+
+
 async def test_a_stored_key_is_found_by_its_id_alone(routes: Sessions) -> None:
     issued = await api_keys.create(routes.services.state, NewKey(tenant="acme"), actor="test:1", now=NOW)
     await routes.made("trip", ASKED, key=issued.text)
@@ -434,7 +447,7 @@ async def test_on_an_open_gateway_everybody_has_the_same_sessions_and_no_others(
     [
         ("", b"{", None, "invalid_json"),
         ("", {"name": "x"}, "name", "unknown_parameter"),
-        ("", {"id": 5}, "id", "invalid_value"),
+        ("", {"id": 5}, "id", "invalid_type"),
         ("", {"id": ""}, "id", "invalid_value"),
         ("", {"id": "a b"}, "id", "invalid_value"),
         ("", {"id": "x" * 129}, "id", "invalid_value"),
@@ -449,6 +462,7 @@ async def test_on_an_open_gateway_everybody_has_the_same_sessions_and_no_others(
         ("/trip/messages", {"messages": []}, "messages", "invalid_value"),
         ("/trip/messages", {"messages": [ASKED] * 5}, "messages", "session_too_large"),
         ("/trip/fork", {"id": "-"}, "id", "invalid_value"),
+        ("/trip/fork", {"id": ["a"]}, "id", "invalid_type"),
         ("/trip/fork", {"messages": [ASKED]}, "messages", "unknown_parameter"),
         ("/a%20b/fork", {}, "id", "invalid_value"),
     ],
@@ -461,6 +475,17 @@ async def test_a_wrong_body_or_id_is_400_and_names_the_field(
     assert (reply.status, reply.error["param"], reply.error["code"]) == (400, param, code), reply.body
     assert (await small.told("SessionObject", "GET", "/trip"))["messages"] == [ASKED]
     assert await small.ids() == ["trip"]
+
+
+async def test_an_id_of_another_type_is_refused_in_the_words_of_the_chat_route(routes: Sessions) -> None:
+    message = (await routes.ask("POST", "", {"id": 5})).error["message"]
+    assert message == "Invalid type for 'id': expected a string, but got an integer instead."
+
+
+@pytest.mark.parametrize("name", ["stats", "clear"])
+async def test_a_name_that_is_a_route_says_so(routes: Sessions, name: str) -> None:
+    reply = await routes.ask("POST", "", {"id": name})
+    assert (reply.status, reply.error["param"], "reserved" in reply.error["message"]) == (400, "id", True)
 
 
 async def test_what_was_refused_leaves_the_session_free(small: Sessions) -> None:
@@ -484,7 +509,10 @@ async def test_a_page_begins_only_behind_a_session(routes: Sessions, after: str)
     assert (reply.status, reply.error["param"], reply.error["code"]) == (400, "after", "invalid_value")
 
 
-@pytest.mark.parametrize(("query", "param"), [("tenant=a%20b", "tenant"), ("tenant=acme&key_id=%2A", "key_id")])
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [("tenant=a%20b", "tenant"), ("tenant=acme&key_id=a%20b", "key_id"), ("key_id=%2A", "tenant")],
+)
 async def test_a_wrong_name_of_somebody_is_400(routes: Sessions, query: str, param: str) -> None:
     reply = await routes.ask("GET", key=ADMIN, query=query)
     assert (reply.status, reply.error["param"]) == (400, param)

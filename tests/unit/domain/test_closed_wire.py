@@ -74,6 +74,20 @@ def test_a_mistake_is_named_with_its_path(body: bytes, param: str | None, code: 
     assert (caught.value.param, caught.value.code, caught.value.message) == (param, code, message)
 
 
+def test_a_route_may_have_words_of_its_own_for_a_wrong_type() -> None:
+    def wrong_type(path: str, wanted: str, got: str) -> InvalidRequest:
+        return InvalidRequest(f"{wanted} {got}", param=path, code="mine")
+
+    with pytest.raises(InvalidRequest, match="str int") as caught:
+        decoded(b'{"tenant":5}', NewKey, wrong_type=wrong_type)
+    assert (caught.value.param, caught.value.code) == ("tenant", "mine")
+    with pytest.raises(InvalidRequest, match="from 1 to") as bound:
+        decoded(b'{"tenant":"a","limits":{"concurrency":0}}', NewKey, wrong_type=wrong_type)
+    assert bound.value.code == "invalid_value"
+    with pytest.raises(InvalidRequest, match="expected an object"):
+        decoded(b"[]", NewKey, wrong_type=wrong_type)
+
+
 def test_the_path_begins_at_the_given_place() -> None:
     with pytest.raises(InvalidRequest) as caught:
         converted({"keys": [{"tenant": "a"}, {"tenant": None}]}, FileContent, place="file")
