@@ -105,7 +105,7 @@ def list_(asked: Asked, tenant: str | None, key_id: str | None) -> None:
     elif shown:
         click.echo(f"{sessions_in_a_table(shown, now=time.time())}\n\n{len(shown)} in {store}.")
     else:
-        click.echo(f"There are no live sessions{whose} in {store}.")
+        click.echo(_none(whose, store))
 
 
 @command.command()
@@ -177,18 +177,20 @@ def delete(asked: Asked, session: str, tenant: str | None, key_id: str | None) -
 def clear(asked: Asked, yes: bool, tenant: str | None, key_id: str | None) -> None:
     """Delete all sessions, or all of a tenant or key; turns of them that run then fail."""
     whose = _Whose(tenant, key_id)
-    if not yes:
-        counted, store = asked.ask(lambda state: _counted(state, whose))
+    counted, store = asked.ask(lambda state: _counted(state, whose))
+    if counted.active and not yes:
         click.confirm(f"Delete all {counted.active} live sessions{whose} in {store}?", abort=True, err=True)
 
     async def work(state: StateConnection) -> int:
         return sum([await clear_sessions(state, tag, scope=whose.key_id) for tag in await whose.tags(state)])
 
-    deleted, store = asked.ask(work)
+    deleted = asked.ask(work)[0] if counted.active else 0
     if asked.as_json:
         print_json(SessionsCleared(deleted=deleted))
-    else:
+    elif counted.active:
         click.echo(f"{deleted} sessions{whose} are deleted in {store}.")
+    else:
+        click.echo(_none(whose, store))
 
 
 async def _listed(state: StateConnection, whose: _Whose) -> AsyncIterator[ListedSession]:
@@ -240,6 +242,10 @@ async def _counted(state: StateConnection, whose: _Whose) -> SessionStats:
         average_messages=sum(one.average_messages * one.active for one in counted) / active if active else 0.0,
         oldest_age_s=max((one.oldest_age_s for one in counted), default=0.0),
     )
+
+
+def _none(whose: _Whose, store: object) -> str:
+    return f"There are no live sessions{whose} in {store}."
 
 
 def _missing(text: str) -> CommandFailed:

@@ -195,6 +195,14 @@ def test_clear_asks_before_it_deletes(sessions: Sessions) -> None:
     assert sessions.listed() == []
 
 
+def test_where_there_are_none_clear_says_so_and_does_not_ask(sessions: Sessions) -> None:
+    sessions.made(B)
+    assert sessions.said("clear", "--key-id", "ann").startswith("There are no live sessions of key ann in ")
+    assert sessions.said("clear", "--yes", "--tenant", "other").startswith("There are no live sessions of tenant other")
+    assert sessions.json("clear", "--tenant", "other") == {"object": "sessions.cleared", "deleted": 0}
+    assert sessions.listed() == [B]
+
+
 def test_the_sessions_of_one_key_are_cleared(sessions: Sessions) -> None:
     sessions.made(A, B)
     assert sessions.json("clear", "--yes", "--key-id", "ann")["deleted"] == 1
