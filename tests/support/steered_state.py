@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from app.errors import StateUnavailable
+from app.errors import StateError, StateUnavailable
 from app.state import connect
 from app.state.connection import Argument, Command
 from app.state.scripts import Script, ScriptCall
@@ -50,15 +50,18 @@ class SteeredState:
         steps: what it was asked, in order.
         refused: steps that are not done, and how often; the call fails.
         lost: steps that are done, and whose answer is lost on the way back, and how often.
+        denied: commands that the store answers with an error, while those beside them in a pipeline are done.
         dead: it is known to be away: calls fail where they are made.
     """
 
     def __init__(self, state: Any = None) -> None:
         self._state = connect("memory://") if state is None else state
         self._held: dict[str, HeldStep] = {}
+        self._slow: dict[str, HeldStep] = {}
         self.steps: list[str] = []
         self.refused: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
+        self.denied: Counter[str] = Counter()
         self.dead = False
 
     def __getattr__(self, name: str) -> Any:
@@ -73,37 +76,50 @@ class SteeredState:
         held = self._held[step] = HeldStep()
         return held
 
+    def slow(self, step: str) -> HeldStep:
+        """From now on a step is long on its way: what is asked later, by another connection, is done before it."""
+        slow = self._slow[step] = HeldStep()
+        return slow
+
     def free(self) -> None:
         """Every step is answered again."""
-        held, self._held = self._held, {}
-        for one in held.values():
+        for one in (*self._held.values(), *self._slow.values()):
             one.let_go()
+        self._held.clear()
+        self._slow.clear()
         self.refused.clear()
         self.lost.clear()
 
     def call(self, *words: Argument, large: bool = False) -> Any:
-        return self._steered([str(words[0])], self._state.call(*words, large=large))
+        return self._steered([str(words[0])], lambda: self._state.call(*words, large=large))
 
     def run_script(
         self, script: Script, names: Sequence[Argument], args: Sequence[Argument] = (), *, large: bool = False
     ) -> Any:
-        return self._steered([script.name], self._state.run_script(script, names, args, large=large))
+        return self._steered([script.name], lambda: self._state.run_script(script, names, args, large=large))
 
     def pipeline(self, commands: Iterable[Command], *, large: bool = False) -> Any:
         commands = list(commands)
         steps = [one.script.name if isinstance(one, ScriptCall) else str(one[0]) for one in commands]
-        return self._steered(steps, self._state.pipeline(commands, large=large))
+        return self._steered(steps, lambda: self._state.pipeline(commands, large=large))
 
-    def _steered(self, steps: list[str], asked: Any) -> asyncio.Future[Any]:
+    def _steered(self, steps: list[str], ask: Callable[[], Any]) -> asyncio.Future[Any]:
         if self.dead:
-            asked.close()
             raise StateUnavailable("The state store is not available: as the test wants it.", retry_after_s=1)
         self.steps += steps
         if _befalls(self.refused, steps):
-            asked.close()
             return asyncio.ensure_future(_refused())
         # What has left is done, whoever still waits for it.
-        return asyncio.ensure_future(self._answer(steps, asyncio.ensure_future(asked)))
+        return asyncio.ensure_future(self._answer(steps, asyncio.ensure_future(self._done(steps, ask))))
+
+    async def _done(self, steps: list[str], ask: Callable[[], Any]) -> Any:
+        for step in steps:
+            if step in self._slow:
+                await self._slow[step].wait()
+        reply = await ask()
+        if _befalls(self.denied, steps):
+            return [StateError("OOM command not allowed when used memory > 'maxmemory'.")] * len(steps)
+        return reply
 
     async def _answer(self, steps: list[str], asked: asyncio.Future[Any]) -> Any:
         reply = await asyncio.shield(asked)

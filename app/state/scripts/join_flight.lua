@@ -50,4 +50,5 @@ if leader and leader ~= ARGV[1] then
   return { ARGV[1], 'follow', leader }
 end
 lead(KEYS[2], ARGV[1], ARGV[3], now + lease_us, tonumber(ARGV[6]))
+call('HDEL', KEYS[2], 'wake ' .. ARGV[2])  -- it followed a leader that died, and does not wait for itself
 return { ARGV[1], 'lead' }

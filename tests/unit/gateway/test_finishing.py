@@ -88,6 +88,13 @@ async def test_an_answer_that_could_not_be_kept_is_none(befalls: str) -> None:
     assert await corridor.leftovers() == {}
 
 
+async def test_a_store_that_is_full_keeps_nothing() -> None:
+    corridor = Corridor(calls())
+    corridor.state.denied["SET"] = ALWAYS
+    with pytest.raises(StateUnavailable, match="send this one again"):
+        await corridor.ask(**THINKS)
+
+
 async def test_a_stream_that_could_not_be_kept_does_not_end_well() -> None:
     block = [
         event("content_block_start", index=1, content_block=call()),

@@ -10,6 +10,7 @@ import pytest
 
 from app.errors import UpstreamError, UpstreamStatus, UpstreamUnreachable
 from app.gateway.chat import MAX_CONTINUATIONS
+from app.gateway.wants import Wants
 from tests.support.corridor import CACHED, Corridor, frames_of, said_in, soon
 from tests.support.fake_upstream import FakeReply, data_frames, event, stream
 
@@ -139,6 +140,42 @@ async def test_an_error_that_comes_with_the_last_words_does_not_swallow_them(gat
     with pytest.raises(UpstreamError):
         await events.next()
     await events.close()
+
+
+async def test_what_comes_before_the_answer_begins_is_not_shown(gate: asyncio.Event) -> None:
+    corridor = Corridor(FakeReply(event("ping"), gate, ERROR))
+    events = corridor.events(wants=CACHED)
+    first = asyncio.ensure_future(events.next())
+    await corridor.upstream_called(1)
+    await soon()
+    assert not first.done()
+    gate.set()
+    with pytest.raises(UpstreamError):
+        await first
+    await events.close()
+
+
+async def test_a_call_that_breaks_off_later_says_why(gate: asyncio.Event) -> None:
+    corridor = Corridor(FakeReply(*stream("Hel")[:3], gate, UpstreamUnreachable("gone")))
+    events = corridor.events(wants=CACHED)
+    assert said_in(await events.next()) == "Hel"
+    gate.set()
+    with pytest.raises(UpstreamUnreachable, match="gone"):
+        await events.next()
+    await events.close()
+
+
+async def test_when_it_breaks_off_while_it_is_kept_the_stream_does_not_end_well() -> None:
+    corridor = Corridor(FakeReply(*stream("Hello.")))
+    held = corridor.state.hold("land_flight")
+    listening = asyncio.ensure_future(corridor.listen(wants=Wants(idempotency_key="a")))
+    await held.reached.wait()
+    await soon()
+    await corridor.services.flights.end_all()
+    with pytest.raises(UpstreamUnreachable, match="broke off"):
+        await asyncio.wait_for(listening, 10)
+    held.let_go()
+    assert await corridor.leftovers() == {}
 
 
 async def test_a_client_that_has_nothing_yet_gets_the_error_as_its_status() -> None:

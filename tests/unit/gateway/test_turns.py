@@ -19,6 +19,7 @@ from app.state import sessions
 from app.state.session_index import clear_sessions, session_stats
 from tests.support.corridor import ANN, TRIP, Corridor, soon, text_of
 from tests.support.fake_upstream import FakeReply, message, stream, text
+from tests.support.services import NOW
 from tests.support.steered_state import ALWAYS
 
 NAME = SessionName(ANN.tag, "ann", "trip")
@@ -54,6 +55,19 @@ async def test_a_turn_is_the_clients_messages_and_the_answer_as_it_came() -> Non
     await corridor.ask("Hi", wants=TRIP)
     assert await turns_of(corridor) == [([user("Hi")], [text("Hello 1.")])]
     assert await corridor.leftovers() == {}
+    assert "release_turn" not in corridor.state.steps
+
+
+async def test_a_session_is_seated_with_all_its_messages_and_since_it_was_made() -> None:
+    corridor = Corridor(*(hello(number) for number in range(1, 4)), session_max_messages=4)
+    for said in ("one", "two", "three"):
+        await corridor.ask(said, wants=TRIP)
+    corridor.services.now = lambda: NOW + 100
+    history = await history_of(corridor)
+    assert history is not None
+    (seat,) = await corridor.state.call("KEYS", "cw:*:seat:*")
+    *_, messages, created_us = (await corridor.state.call("GET", seat)).split()
+    assert (int(messages), int(created_us)) == (4, round(history.head.created_at * 1e6))
 
 
 async def test_a_streamed_turn_is_committed_before_its_last_frame() -> None:
@@ -321,6 +335,16 @@ async def test_a_fork_that_is_cut_off_leaves_nothing_of_the_copy() -> None:
 # Bounds
 
 
+@pytest.mark.parametrize("most", [2, 3, 4, 5])
+async def test_a_session_never_has_more_messages_than_it_may(most: int) -> None:
+    corridor = Corridor(*(hello(number) for number in range(1, 6)), session_max_messages=most)
+    for number in range(5):
+        await corridor.ask(f"{number}", wants=TRIP)
+        history = await history_of(corridor)
+        assert history is not None
+        assert history.head.messages == min(2 * number + 2, most - most % 2)
+
+
 async def test_the_oldest_turns_go_and_the_reply_tells_it() -> None:
     corridor = Corridor(*(hello(number) for number in range(1, 4)), session_max_messages=4)
     for said in ("one", "two"):
@@ -386,6 +410,21 @@ async def test_a_lease_is_given_back_only_after_it_was_taken() -> None:
     await soon()
     assert "release_turn" not in corridor.state.steps
     held.let_go()
+    assert await corridor.leftovers() == {}
+
+
+async def test_who_leaves_while_the_lease_is_long_on_its_way_gives_it_back_after_it_has_come() -> None:
+    corridor = Corridor()
+    slow = corridor.state.slow("open_turn")
+    asked = asyncio.ensure_future(corridor.ask(wants=TRIP))
+    await slow.reached.wait()
+    while not corridor.services.ledger.open_permits:  # noqa: ASYNC110 - a turn of the loop, not a wait
+        await asyncio.sleep(0)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await soon()
+    corridor.state.free()
     assert await corridor.leftovers() == {}
 
 
