@@ -20,7 +20,7 @@ from app.api.streaming import EventStream
 from app.api.wants import read_wants
 from app.domain.auth import Caller
 from app.errors import ClientDisconnected, GatewayError, InvalidRequest
-from app.gateway.chat import ChatRequest, read_chat
+from app.gateway.chat import ChatRequest, in_session, read_chat
 from app.gateway.complete import complete
 from app.gateway.services import Services
 from app.gateway.stream import ChatEvents
@@ -149,7 +149,7 @@ class _Compatibility:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         services = self._services
         try:
-            chat = decode_chat_request(await _body(services, scope, receive))
+            chat = in_session(decode_chat_request(await _body(services, scope, receive)), read_wants(scope))
             report = compatibility(
                 chat,
                 services.models,

@@ -249,7 +249,7 @@ COMPATIBILITY = operation(
     "Claude is not called.",
     request="ChatRequestParam",
     examples=_EXAMPLES,
-    parameters=(_STRICT, _THINKING),
+    parameters=(_STRICT, _THINKING, _SESSION),
     replies={200: ("The report.", Compatibility)},
     errors=(400, 401, 404, 408, 413),
 )

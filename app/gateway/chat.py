@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from app.domain.calls import MessagesCall
-from app.domain.sessions import SessionHistory, session_id
+from app.domain.sessions import SessionHistory
 from app.domain.upstream import UpstreamReply, UpstreamRequest
 from app.errors import (
     GatewayError,
@@ -76,10 +76,8 @@ def read_chat(
         InvalidRequest: a field is wrong, or ``strict`` forbids what would be ignored or adjusted.
         NotFound: no such model.
     """
-    chat = decode_chat_request(body)
-    session = _session_of(chat, wants)
-    if session:
-        chat = replace(chat, request=replace(chat.request, session_id=session))
+    chat = in_session(decode_chat_request(body), wants)
+    session = chat.request.session_id or ""
     translate = preview if session else to_messages
     call = translate(chat, services.models, services.translation, thinking_tokens=thinking_tokens, strict=strict)
     if session and call.n > 1:
@@ -91,17 +89,21 @@ def read_chat(
     )
 
 
-def _session_of(chat: DecodedChat, wants: Wants) -> str:
-    in_body = chat.request.session_id
-    if in_body is None:
-        return wants.session
-    if wants.session and wants.session != in_body:
+def in_session(chat: DecodedChat, wants: Wants) -> DecodedChat:
+    """A chat request whose ``session_id`` is also that of its headers.
+
+    Raises:
+        InvalidRequest: they name two sessions.
+    """
+    if not wants.session:
+        return chat
+    if chat.request.session_id not in (None, wants.session):
         raise InvalidRequest(
             "'session_id' and the header X-Session-ID name two sessions: send one of them.",
             param="session_id",
             code="invalid_value",
         )
-    return session_id(in_body, param="session_id")
+    return replace(chat, request=replace(chat.request, session_id=wants.session))
 
 
 class Admitted(Struct, frozen=True, kw_only=True):

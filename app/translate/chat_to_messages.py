@@ -18,7 +18,7 @@ from app.domain.calls import MessagesCall, ReplyPlan
 from app.domain.models import ModelFacts, ModelTable, Resolution
 from app.domain.pricing import why_unbounded
 from app.domain.prompt_size import CacheLifetime, Media, prompt_size
-from app.domain.sessions import SessionHistory
+from app.domain.sessions import SessionHistory, session_id
 from app.errors import InvalidRequest
 from app.schemas import anthropic
 from app.schemas import openai_chat as openai
@@ -149,6 +149,8 @@ def translate(
         StateError: the history cannot be read.
     """
     request = chat.request
+    if request.session_id is not None:
+        session_id(request.session_id, "session_id")
     resolution = _resolve(request.model, models, settings, notes, forced_tool_refused=forced_tool_refused)
     facts = resolution.facts
     max_tokens = parameters.max_tokens(request, facts, settings, notes)

@@ -154,6 +154,23 @@ async def test_a_turn_has_one_name_and_one_answer(client: Asker, stream: bool) -
     assert len(await client.told("a")) == 2
 
 
+async def test_the_compatibility_report_looks_at_the_session_too(client: Asker) -> None:
+    async def reported(headers: str = "", **fields: Any) -> Reply:
+        body = {"model": HAIKU, "messages": [{"role": "user", "content": PROMPT}], **fields}
+        return await client.send("POST", "/v1/compatibility", body, headers)
+
+    for name in ("", "a b", "stats"):
+        assert_refused(await reported(f"x-session-id: {name}\r\n"), "header.x-session-id")
+    assert_refused(await reported("x-session-id: a\r\n", session_id="b"), "session_id")
+    for headers, fields in (("x-session-id: a\r\n", {}), ("x-session-id: a\r\n", {"session_id": "a"})):
+        told = {
+            one["param"]: one["status"] for one in json.loads((await reported(headers, **fields)).body)["parameters"]
+        }
+        assert told["session_id"] == "mapped"
+    several = json.loads((await reported("x-session-id: a\r\n", n=2)).body)
+    assert [one["param"] for one in several["parameters"] if one["status"] == "refused"] == ["n"]
+
+
 @pytest.mark.parametrize("key", ["", "k" * 256, "a\tb", "\xe4"])
 async def test_an_idempotency_key_is_of_255_printable_characters_at_most(client: Asker, key: str) -> None:
     assert_refused(await client.ask(headers=f"idempotency-key: {key}\r\n"), "header.idempotency-key")

@@ -44,6 +44,14 @@ def test_what_keeps_its_effect_is_mapped() -> None:
     assert (said.accepted, said.faithful, said.model) == (True, True, "claude-opus-5-5")
 
 
+@pytest.mark.parametrize("name", ["", "a b", "stats"])
+def test_a_session_is_named_as_sessions_are(name: str) -> None:
+    assert statuses({"session_id": "trip"})["session_id"] == "mapped"
+    said = report({"session_id": name})
+    (refused,) = [finding for finding in said.parameters if finding.status == "refused"]
+    assert (said.accepted, refused.param, refused.code) == (False, "session_id", "invalid_value")
+
+
 def test_what_is_ignored_or_adjusted_says_why() -> None:
     said = report({"seed": 1, "max_tokens": 10**9, "stop": ["a", ""]})
     findings = {finding.param: finding for finding in said.parameters}
