@@ -130,8 +130,8 @@ class Entry:
         self.shared = self._shared(owner)
         commands: list[Command] = []
         try:
-            if self.shared is not None:
-                commands += self._board(self.shared, permit_id)
+            if self.shared is not None and self._board(self.shared):
+                commands.append(self.join_command(permit_id))
             name = self._session(owner)
             if name is not None:
                 self._turn = Turn(services, name, permit_id, request.wants, request.chat.request.messages)
@@ -146,6 +146,8 @@ class Entry:
             self.permit = await self._admit(permit_id, name, commands)
             if name is not None and self.permit.replies:
                 self._foresee(name, self.permit.replies[-len(peek_commands(name)) :])
+            if not owner.verified:
+                self._board_late()
         except BaseException:
             self._leave_session()
             self._leave_flight(permit_id)
@@ -179,10 +181,12 @@ class Entry:
     async def _owner(self) -> Caller:
         """The caller with what is known of its key: whom it shares with, and what it may do."""
         services, caller, request = self._services, self._caller, self.request
-        wants_nothing = request.wants.is_none and not request.session and services.cache_rule.mode != "on"
-        if wants_nothing and not services.gate.remembers(caller):
-            return caller  # what its key says of sharing would not be worth a look-up
-        return await services.gate.known(caller)
+        recalled = services.gate.recalled(caller)
+        if recalled is not None:
+            return recalled
+        if request.wants.is_none and not request.session and services.cache_rule.mode != "on":
+            return caller  # what its key says of sharing would not be worth a look-up; its admission brings it
+        return await services.gate.verified(caller)
 
     def _shared(self, owner: Caller) -> Shared | None:
         services, request = self._services, self.request
@@ -213,8 +217,17 @@ class Entry:
             return None  # a conversation goes on, it does not repeat itself; and nobody pays for another's answer
         return plan_cache(owner.cache.over(self._services.cache_rule), self.request.wants.cache)
 
-    def _board(self, shared: Shared, permit_id: str) -> list[Command]:
-        """Joins the flight of this worker, or begins one and asks the store."""
+    def _board_late(self) -> None:
+        """What its key says of sharing is known only now: the store has yet to be asked for the answer."""
+        owner = self._services.gate.recalled(self._caller)
+        if owner is None or self.permit.degraded:
+            return
+        self.shared = self._shared(owner)
+        if self.shared is not None:
+            self._board(self.shared)
+
+    def _board(self, shared: Shared) -> bool:
+        """Joins the flight of this worker, or begins one; whether the store has to be asked for the answer then."""
         services = self._services
         flight = services.flights.find(shared.slot) if shared.joins else None
         if flight is not None and flight.fingerprint != shared.fingerprint:
@@ -222,15 +235,14 @@ class Entry:
         if flight is not None and flight.is_fresh_for(shared.max_age_s):
             self.flight = flight
             flight.members += 1
-            return []
+            return False
         self.drives = True
         self.flight = flight = Flight(shared.slot, shared.fingerprint, int(services.now()), max_age_s=shared.max_age_s)
         flight.members += 1
-        if not shared.joins:
-            return []
-        services.flights.open(flight)
-        self.expect_wake(shared)
-        return [self.join_command(permit_id)]
+        if shared.joins:
+            services.flights.open(flight)
+            self.expect_wake(shared)
+        return shared.joins
 
     def expect_wake(self, shared: Shared) -> None:
         """From now on it is noticed when another worker has ended its flight."""

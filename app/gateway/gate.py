@@ -223,12 +223,12 @@ class Gate:
         """Whether a caller is known to this worker without asking the store."""
         return caller.verified or self._memory.recall(caller.tag, caller.key_id, caller.secret_hash) is not None
 
-    async def known(self, caller: Caller) -> Caller:
-        """The caller with what its stored key may do, from this worker's memory where it is there; see ``verified``."""
+    def recalled(self, caller: Caller) -> Caller | None:
+        """The caller with what its stored key may do, if this worker has seen the key lately."""
         if caller.verified:
             return caller
         key = self._memory.recall(caller.tag, caller.key_id, caller.secret_hash)
-        return await self.verified(caller) if key is None else _owner("stored", caller.tag, key)
+        return None if key is None else _owner("stored", caller.tag, key)
 
     def wrong(self, presented: Presented) -> None:
         """A presented key turned out to be wrong: counts it, beside the requests."""

@@ -25,6 +25,7 @@ from app.gateway.admission import state_needed
 from app.gateway.chat import downgraded
 from app.gateway.entrance import CACHE_HEADER, Entry, Shared, key_reused
 from app.gateway.flights import Flight, is_of_a_turn
+from app.gateway.ledger import Permit
 from app.gateway.live_answer import LiveAnswer
 from app.gateway.services import Services
 from app.gateway.whole_answer import answer_whole
@@ -76,8 +77,15 @@ class Part:
         self._drives = entry.drives
         self.flight: Flight = entry.flight
         if entry.drives:
-            replies = entry.permit.replies if entry.shared.joins else (_LEADS,)
-            self._drive(replies[0] if replies else StateError("The request was let in without the state store."))
+            self._drive(self._first_reply(entry.permit))
+
+    def _first_reply(self, permit: Permit) -> object:
+        """Of the store, to who makes the answer; ``None``: that could not be asked before the request was let in."""
+        if not self._shared.joins:
+            return _LEADS
+        if permit.degraded:
+            return StateError("The request was let in without the state store.")
+        return permit.replies[0] if permit.replies else None
 
     @property
     def call(self) -> MessagesCall:

@@ -113,10 +113,6 @@ async def test_cache_control_and_the_mode_of_the_key_decide(
     replicas: ReplicasHere, control: str, mode: str, expected: list[str]
 ) -> None:
     key = await replicas.create_key("acme", cache={"mode": mode})
-    for replica in range(2):
-        await replicas.ask(says("acquaints"), key, replica=replica)
-    await replicas.at_rest()
-    replicas.server.ask("DEL", *replicas.keys("answer"))
     headers = {"cache-control": control} if control else {}
     assert await ways(replicas, key, says("one of the matrix"), headers) == expected
     assert bool(replicas.keys("answer")) == (expected != NEVER)
@@ -152,7 +148,6 @@ async def test_an_answer_is_kept_for_its_time_less_a_tenth_at_most(
     replicas: ReplicasHere, rule: dict[str, Any], control: str, most_s: int
 ) -> None:
     key = await replicas.create_key("acme", cache=rule)
-    await came(replicas, key, says("acquaints"), {"cache-control": "no-store"}, replica=0)
     began = time.monotonic()
     assert await came(replicas, key, says("kept"), {"cache-control": control} if control else {}, replica=0) == "MISS"
     left_s = entry_ttl_s(replicas)
@@ -258,6 +253,17 @@ async def test_what_a_key_says_counts_from_its_first_request_on(
         assert replicas.keys("answer") == []
         assert [await came(replicas, alone, body, replica=replica) for replica in (0, 1)] == ["MISS", "HIT"]
         assert [await came(replicas, other, body, replica=replica) for replica in (0, 1)] == ["MISS", "HIT"]
+
+
+async def test_a_key_whose_cache_is_switched_on_hits_as_soon_as_it_is_known(replicas: ReplicasHere, key: Key) -> None:
+    body = says("switched on")
+    assert await ways(replicas, key, body, {}) == NEVER
+    await replicas.get(f"/admin/keys/{key.id}", ADMIN_KEY, method="PATCH", body={"cache": {"mode": "on"}})
+    seen = []
+    async with asyncio.timeout(10):
+        while seen[-1:] != ["HIT"]:
+            seen.append(await came(replicas, key, body, replica=len(seen) % 2))
+    assert seen[seen.index("MISS") :] == ["MISS", "HIT"]
 
 
 async def test_a_change_of_a_keys_rule_counts_on_every_replica(replicas: ReplicasHere, key: Key) -> None:

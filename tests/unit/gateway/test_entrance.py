@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from app.domain.auth import Caller
 from app.domain.caching import CacheControl, CacheMode, CacheRule
 from app.domain.limits import Limits
 from app.domain.sessions import SessionName
@@ -21,10 +22,25 @@ from app.errors import (
     UpstreamUnreachable,
 )
 from app.gateway.entrance import Entry, Shared
+from app.gateway.gate import Presented
 from app.gateway.session_book import create_session
 from app.gateway.wants import Wants
-from tests.support.corridor import ANN, CACHED, TRIP, Corridor, caller, new_record, soon, text_of
+from app.schemas.admin import KeyCache, NewKey
+from app.state import api_keys
+from tests.support.corridor import (
+    ANN,
+    CACHED,
+    TRIP,
+    Corridor,
+    caller,
+    frames_of,
+    new_record,
+    said_in,
+    soon,
+    text_of,
+)
 from tests.support.fake_upstream import FakeReply, message, text
+from tests.support.services import NOW
 from tests.support.steered_state import ALWAYS
 
 BOB = caller("bob")
@@ -149,6 +165,80 @@ async def test_a_key_in_use_for_another_request_is_refused_at_once() -> None:
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
+    assert await corridor.leftovers() == {}
+
+
+# A key that this worker does not know
+
+
+async def stored_key(corridor: Corridor, mode: CacheMode | None = "on") -> Caller:
+    """Who calls with a key of the store, of which no worker has heard."""
+    new = NewKey(tenant="acme", cache=KeyCache(mode=mode))
+    issued = await api_keys.create(corridor.state, new, actor="test", now=NOW)  # type: ignore[arg-type]
+    corridor.state.steps.clear()
+    return await corridor.services.gate.caller(Presented([issued.text.encode()], lambda: ""))
+
+
+async def test_what_a_key_says_of_the_cache_counts_from_its_first_request_on_each_worker() -> None:
+    corridor = Corridor(hello())
+    who, ways = await stored_key(corridor), []
+    for worker in (corridor, corridor, corridor.another(), corridor.another()):
+        ways.append((await worker.ask(who=who)).headers["x-claude-wrapper-cache"])
+        await worker.settled()
+    assert ways == ["MISS", "HIT", "HIT", "HIT"]
+    assert await corridor.leftovers() == {}
+
+
+async def test_the_first_request_of_a_key_asks_for_the_answer_once_it_is_let_in() -> None:
+    corridor = Corridor(hello())
+    who = await stored_key(corridor)
+    for steps in (["admit", "join_flight"], ["admit", "join_flight"]):
+        corridor.state.steps.clear()
+        await corridor.ask(who=who)
+        assert corridor.state.steps[:2] == steps
+        await corridor.settled()
+
+
+@pytest.mark.parametrize("mode", [None, "off", "opt-in"])
+async def test_the_first_request_of_another_key_asks_for_nothing_more(mode: CacheMode | None) -> None:
+    corridor = Corridor(hello())
+    who = await stored_key(corridor, mode)
+    assert (await corridor.ask(who=who)).headers["x-claude-wrapper-cache"] == "BYPASS"
+    await corridor.settled()
+    assert corridor.state.steps == ["admit", "settle"]
+
+
+async def test_first_requests_of_a_key_that_come_together_share() -> None:
+    corridor = Corridor(hello())
+    who = await stored_key(corridor)
+    replies = await asyncio.wait_for(asyncio.gather(*(corridor.ask(who=who) for _ in range(3))), 20)
+    assert sorted(reply.headers["x-claude-wrapper-cache"] for reply in replies) == ["JOINED", "JOINED", "MISS"]
+    assert len(corridor.upstream.requests) == 1
+    assert await corridor.leftovers() == {}
+
+
+async def test_a_streamed_first_request_is_answered_from_the_cache_too() -> None:
+    corridor = Corridor(hello())
+    who = await stored_key(corridor)
+    await corridor.ask(who=who)
+    await corridor.settled()
+    events = corridor.another().events(who=who)
+    assert said_in(await frames_of(events)) == "Hello 1."
+    assert events.headers["x-claude-wrapper-cache"] == "HIT"
+
+
+async def test_a_first_request_that_was_let_in_without_the_store_asks_it_for_no_answer() -> None:
+    corridor = Corridor(hello())
+    who = await stored_key(corridor)
+    corridor.state.lost["admit"] = 1
+    held = corridor.state.hold("admit")
+    asked = asyncio.ensure_future(corridor.ask(who=who))
+    await held.reached.wait()
+    await corridor.services.gate.verified(who)  # by another request, meanwhile
+    held.let_go()
+    assert (await asked).headers["x-claude-wrapper-cache"] == "BYPASS"
+    assert "join_flight" not in corridor.state.steps
+    corridor.state.free()
     assert await corridor.leftovers() == {}
 
 

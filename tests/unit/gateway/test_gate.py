@@ -296,19 +296,20 @@ async def test_a_key_that_was_not_seen_cannot_be_checked_while_the_store_is_away
 
 async def test_who_needs_no_look_up_is_known_as_it_is() -> None:
     setup = Setup(StateAway())
-    assert await setup.gate.known(ANONYMOUS) is ANONYMOUS
+    assert setup.gate.recalled(ANONYMOUS) is ANONYMOUS
     assert setup.gate.remembers(ANONYMOUS)
 
 
-async def test_a_key_is_looked_up_once_and_known_from_then_on(state: StateConnection) -> None:
+async def test_a_key_that_was_looked_up_is_recalled_from_then_on(state: StateConnection) -> None:
     setup = Setup(state)
     _, text = await stored(state, models=("opus",), cache=KeyCache(mode="on"))
     caller = await setup.caller(text)
     assert not setup.gate.remembers(caller)
-    looked_up = await setup.gate.known(caller)
+    assert setup.gate.recalled(caller) is None
+    looked_up = await setup.gate.verified(caller)
     assert setup.gate.remembers(caller)
     await state.close()
-    assert await setup.gate.known(caller) == looked_up
+    assert setup.gate.recalled(caller) == looked_up
     assert (looked_up.models, looked_up.cache.mode) == (("opus",), "on")
 
 
@@ -316,16 +317,19 @@ async def test_a_key_that_nobody_knows_is_not_remembered(state: StateConnection)
     setup = Setup(state)
     caller = await setup.caller(UNKNOWN)
     with pytest.raises(Unauthenticated):
-        await setup.gate.known(caller)
+        await setup.gate.verified(caller)
+    assert setup.gate.recalled(caller) is None
     assert not setup.gate.remembers(caller)
 
 
 async def test_the_secret_of_a_known_key_is_still_asked_for(state: StateConnection) -> None:
     setup = Setup(state)
     key, text = await stored(state)
-    await setup.gate.known(await setup.caller(text))
+    await setup.gate.verified(await setup.caller(text))
+    wrong = await setup.caller(key_text("acme", key.id, "z" * 32))
+    assert setup.gate.recalled(wrong) is None
     with pytest.raises(Unauthenticated):
-        await setup.gate.known(await setup.caller(key_text("acme", key.id, "z" * 32)))
+        await setup.gate.verified(wrong)
 
 
 # Guessing
