@@ -16,6 +16,7 @@
     |   |-- Overloaded               this worker is at its bound of requests or upstream connections
     |   `-- ShuttingDown             this worker is draining or stopping
     |-- StateError                   Redis
+    |   |-- SessionDamaged           what is kept of a session cannot be read
     |   `-- StateUnavailable         the state store did not answer, and the request needs it
     |-- IdentityUnavailable          the keys of the issuer of tokens cannot be had
     |-- UpstreamError                Anthropic's side
@@ -177,6 +178,12 @@ class StateError(GatewayError):
     """The state store: it refused a command, or what it keeps cannot be read."""
 
     default_code = "state_unavailable"
+
+
+class SessionDamaged(StateError):
+    """What is kept of a session cannot be read; the store is well, and asking again is of no use."""
+
+    default_code = "session_damaged"
 
 
 class StateUnavailable(StateError):

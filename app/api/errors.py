@@ -32,6 +32,7 @@ from app.errors import (
     InvalidRequest,
     MethodNotAllowed,
     RequestTimeout,
+    SessionDamaged,
     ShuttingDown,
     StateError,
     Unauthenticated,
@@ -56,7 +57,7 @@ def error_reply(error: GatewayError, record: RequestRecord | None = None) -> Err
         request_id=record.request_id if record is not None else "",
         client_credential=record is not None and record.client_credential,
     )
-    if record is not None and isinstance(error, StateError):
+    if record is not None and isinstance(error, StateError) and not isinstance(error, SessionDamaged):
         record.degraded = True
     if record is not None and isinstance(error, Unauthenticated):
         record.key_guessed = error.guessed

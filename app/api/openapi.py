@@ -154,7 +154,7 @@ _ERROR_HEADERS = {
     409: ("retry-after", "x-should-retry"),
     429: ("retry-after", "retry-after-ms", "x-should-retry"),
     502: ("x-should-retry",),
-    503: ("retry-after",),
+    503: ("retry-after", "x-should-retry"),
 }
 
 _REQUEST_ID = Parameter(

@@ -61,6 +61,10 @@ class WritesRefused(StateUnavailable):
     """The server answers and refuses this write."""
 
 
+class WrongType(StateError):
+    """``WRONGTYPE``: something else stands under the name; what it means is for who knows what should stand there."""
+
+
 def ran_nothing(error: StateError) -> bool:
     """Whether the store has answered that it did not run a command; else it may have run."""
     return isinstance(error, StoreUnfit | WritesRefused)
@@ -93,7 +97,8 @@ def error_from_reply(text: str) -> StateError:
         )
     line = _SCRIPT_LINE.search(text)
     where = f" at {line.group().lstrip('@')}" if line else ""
-    return StateError(f"The state store refused a command ({code}{where}).")
+    kind = WrongType if code == "WRONGTYPE" else StateError
+    return kind(f"The state store refused a command ({code}{where}).")
 
 
 def _code_of(text: str) -> str:

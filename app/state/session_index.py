@@ -15,11 +15,12 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from app.domain.sessions import SessionHead, SessionName
-from app.errors import InvalidRequest, StateError
+from app.errors import InvalidRequest, SessionDamaged, StateError
 from app.state import keys
 from app.state.connection import Command, Reply, StateConnection
+from app.state.error_replies import WrongType
 from app.state.scripts import ScriptCall, load_script
-from app.state.sessions import accepted, delete_sessions, member_of, name_of
+from app.state.sessions import delete_sessions, member_of, name_of
 from app.state.stored_sessions import HEAD_FIELDS, head_of
 
 log = logging.getLogger(__name__)
@@ -173,24 +174,35 @@ async def _newest_first(
 async def _look_up(state: StateConnection, entries: Sequence[_Entry]) -> list[ListedSession]:
     """Those of the entries whose sessions are still there, and can be read."""
     commands = [("HMGET", keys.session(name.tag, name.sid), *_LISTED_FIELDS) for name, _ in entries]
-    replies = accepted(await state.pipeline(commands))
     found = []
-    for entry, (tenant, *fields) in zip(entries, replies, strict=True):
+    for entry, reply in zip(entries, await state.pipeline(commands), strict=True):
         try:
-            head = head_of([*fields, None])
-        except StateError:
+            tenant, head = _listed(reply)
+        except (SessionDamaged, WrongType):
             log.warning("The stored session %s cannot be read, and is not listed.", entry.name.sid)
             continue
         if head is not None:
             found.append(
                 ListedSession(
                     name=entry.name,
-                    tenant=(tenant or b"").decode(errors="replace"),
+                    tenant=tenant,
                     head=head,
                     expires_at=entry.expiry_us / 1e6,
                 )
             )
     return found
+
+
+def _listed(reply: Reply | StateError) -> tuple[str, SessionHead | None]:
+    """Name of the tenant, and how the session stands, from ``_LISTED_FIELDS``.
+
+    Raises:
+        StateError: the reply is one, or cannot be read.
+    """
+    if isinstance(reply, StateError):
+        raise reply
+    tenant, *fields = reply
+    return (tenant or b"").decode(errors="replace"), head_of([*fields, None])
 
 
 # Of all at once

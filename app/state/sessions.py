@@ -9,7 +9,7 @@ long as the session is used. Contract: DESIGN.md section 3; what each step does 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -18,6 +18,7 @@ from app.domain.sessions import SessionHead, SessionHistory, SessionName, Stored
 from app.errors import Conflict, StateError
 from app.state import keys
 from app.state.connection import Command, Reply, StateConnection
+from app.state.error_replies import WrongType
 from app.state.limits import LEASE_S
 from app.state.scripts import ScriptCall, load_script
 from app.state.stored_sessions import (
@@ -36,8 +37,9 @@ RELEASE_TURN: Final = load_script("release_turn", after="session", echoes=True)
 COMMIT_TURN: Final = load_script("commit_turn", after="session", echoes=True)
 DELETE_SESSION: Final = load_script("delete_session", after="session")
 SEAT_SESSION: Final = load_script("seat_session", after="session", echoes=True)
+UNLIST_SESSIONS: Final = load_script("unlist_sessions")
 
-#: A lease without a session lives this long, and a session at least, while a turn holds it.
+#: A session lives this long at least while a turn holds it.
 TURN_TTL_S: Final = 60
 #: A commit whose answer was lost is repeated within a second or so; meanwhile others may commit.
 REMEMBERED_COMMITS: Final = 8
@@ -50,6 +52,8 @@ SEATING_S: Final = 5.0
 _LEASE_US: Final = int(LEASE_S * 1_000_000)
 #: Reads that fell between the commits of others are made again this often in all.
 _READS: Final = 5
+
+T = TypeVar("T")
 
 
 class TurnHeld(Struct, frozen=True):
@@ -105,7 +109,7 @@ def open_turn(
     def ask() -> Awaitable[list[Reply | StateError]]:
         return state.pipeline(commands, large=True)
 
-    return _opened(ask(), ask)
+    return _readable(_opened(ask(), ask))
 
 
 async def _opened(
@@ -184,12 +188,13 @@ def commit_turn(
         How it stands after this commit.
 
     Raises:
-        Conflict: ``conversation_changed``: it is not as it was read, or somebody else has it. Nothing was done.
+        Conflict: ``conversation_changed``: it is not as it was read, somebody else has it, or its first turn has lost
+            its lease. Nothing was done.
         StateUnavailable: no answer in time. It may have been made: repeat it.
         StateError: the store refused it, or the session cannot be read.
     """
     head = _head_after(base, turns, instructions, drop_messages, drop_bytes)
-    asked = state.run_script(
+    asked: Awaitable[Any] = state.run_script(
         COMMIT_TURN,
         _names(name),
         (
@@ -204,7 +209,7 @@ def commit_turn(
             *map(pack_turn, turns),
         ),
     )
-    return _committed(asked, head)
+    return _readable(_committed(asked, head))
 
 
 def _head_after(
@@ -246,7 +251,7 @@ async def read_head(state: StateConnection, name: SessionName) -> SessionHead | 
     Raises:
         StateError: the store did not answer, or the session cannot be read.
     """
-    return head_of(await state.call("HMGET", _names(name)[0], *HEAD_FIELDS))
+    return head_of(await _readable(state.call("HMGET", _names(name)[0], *HEAD_FIELDS)))
 
 
 async def read_session(state: StateConnection, name: SessionName) -> SessionHistory | None:
@@ -255,7 +260,10 @@ async def read_session(state: StateConnection, name: SessionName) -> SessionHist
     Raises:
         StateError: the store did not answer, or the session cannot be read.
     """
-    head, turns = _names(name)
+    return await _readable(_read(state, *_names(name)))
+
+
+async def _read(state: StateConnection, head: str, turns: str) -> SessionHistory | None:
     commands: list[Command] = [
         ("HMGET", head, *HEAD_FIELDS),
         ("LRANGE", turns, 0, -1),
@@ -269,11 +277,19 @@ async def read_session(state: StateConnection, name: SessionName) -> SessionHist
     raise unreadable()
 
 
+async def _readable(asked: Awaitable[T]) -> T:
+    """What the store tells of a session; if something else stands in its place, that is one that cannot be read."""
+    try:
+        return await asked
+    except WrongType:
+        raise unreadable() from None
+
+
 async def delete_session(state: StateConnection, name: SessionName) -> bool:
-    """Deletes a session, also while a turn runs: its commit then fails.
+    """Deletes a session, also while a turn runs, be it the first: its commit then fails.
 
     Returns:
-        Whether there was one.
+        Whether there was one; a session whose first turn runs is none yet.
 
     Raises:
         StateError: it may not have been deleted; repeat it.
@@ -299,7 +315,7 @@ async def unseat_sessions(state: StateConnection, names: Sequence[SessionName]) 
         StateError: some may be left; they expire.
     """
     if names:
-        accepted(await state.pipeline([*map(unseating, names), *map(unlisting, names)]))
+        accepted(await state.pipeline([*map(unseating, names), unlisting(names)]))
 
 
 # The seat
@@ -395,9 +411,9 @@ def unseating(name: SessionName) -> Command:
     return ("DEL", keys.seat(name.tag, name.sid))
 
 
-def unlisting(name: SessionName) -> Command:
-    """Deletes the entry of the index."""
-    return ("ZREM", keys.sessions(name.tag), member_of(name))
+def unlisting(names: Sequence[SessionName]) -> ScriptCall:
+    """Deletes entries of the index of a tenant; at least one."""
+    return ScriptCall(UNLIST_SESSIONS, (keys.sessions(names[0].tag),), tuple(map(member_of, names)))
 
 
 def accepted(replies: Sequence[Reply | StateError]) -> list[Reply]:

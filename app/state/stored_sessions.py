@@ -20,7 +20,7 @@ from app.domain.sessions import (
     decode_turn,
     encode_turn,
 )
-from app.errors import StateError
+from app.errors import SessionDamaged
 from app.state.codec import pack, unpack
 
 #: Fields of the head in the order in which ``head_of`` takes them, and ``open_turn.lua`` answers.
@@ -43,7 +43,7 @@ def head_of(fields: Sequence[bytes | None]) -> SessionHead | None:
     """The head from its fields (``HEAD_FIELDS``); ``None`` where there is no session.
 
     Raises:
-        StateError: it cannot be read.
+        SessionDamaged: it cannot be read.
     """
     seq, messages, size_bytes, dropped, _, created_us, used_us, instructions = fields
     if seq is None:
@@ -71,7 +71,7 @@ def history_of(
         elements: the list of turns.
 
     Raises:
-        StateError: it cannot be read.
+        SessionDamaged: it cannot be read.
     """
     head = head_of(fields)
     if head is None:
@@ -83,9 +83,9 @@ def history_of(
     return SessionHistory(head, tuple(map(_turn, elements)))
 
 
-def unreadable() -> StateError:
+def unreadable() -> SessionDamaged:
     """The error for a session that is there and cannot be read."""
-    return StateError(
+    return SessionDamaged(
         "The stored session cannot be read: it is damaged, or of a newer release. Delete it to begin anew."
     )
 

@@ -28,6 +28,7 @@ from app.errors import (
     PermissionDenied,
     RateLimited,
     RequestTimeout,
+    SessionDamaged,
     ShuttingDown,
     StateError,
     Unauthenticated,
@@ -126,6 +127,8 @@ def _own_row(error: GatewayError) -> tuple[int, str, Mapping[str, str]]:
             return 429, _QUOTA if error.spent else "rate_limit_error", _limit_headers(error)
         case ClientDisconnected():
             return 499, _INVALID, {}
+        case SessionDamaged():
+            return 503, _SERVER, _NO_RETRY
         case Overloaded() | ShuttingDown() | StateError() | IdentityUnavailable():
             return 503, _SERVER, {}
         case UpstreamUnreachable():

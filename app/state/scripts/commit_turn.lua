@@ -17,7 +17,8 @@
 --
 -- Returns  {ARGV[1], what, ...}:
 --   committed  then seq of this commit, created_us, used_us; also where it was made before
---   changed    the session is not as it was read, or somebody else has it; nothing was done
+--   changed    the session is not as it was read, or somebody else has it, or it would begin by this commit and its
+--              lease was taken away; nothing was done
 --   damaged    what is stored cannot be read; nothing was done
 --
 -- Atomic because the turn must follow the very history that it was made from, and nobody must ever see half of it.
@@ -36,6 +37,7 @@ if seq > base and has_word(head[8], holder) then
   return { holder, 'committed', base + 1, created, text(last_used) }
 end
 if seq ~= base or (seq > 0 and head[5] ~= ARGV[4])
+    or (seq == 0 and head[1] ~= holder)  -- deleted while it was being begun
     or left_to_others(head[1], head[2], holder, now, tonumber(ARGV[15])) > 0 then
   return { holder, 'changed' }
 end

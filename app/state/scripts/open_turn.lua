@@ -1,13 +1,13 @@
 -- Takes the lease of a session and tells how it stands, or queues for it. Begins with session.lua.
 --
--- KEYS[1]  head of the session (hash)                 TTL: ARGV[3], and at least ARGV[5]
+-- KEYS[1]  head of the session (hash)                 TTL: ARGV[3], and at least ARGV[5]; also of a lease that has no
+--          session yet: without it the session is not begun, so it must not be evicted before sessions are
 -- KEYS[2]  turns of the session (list)                TTL: the same
 -- ARGV[1]  who asks for it; asking again with the same succeeds
 -- ARGV[2]  channel on which the worker of who asks is woken
 -- ARGV[3]  time to live of a session, seconds
 -- ARGV[4]  length of a lease, us
--- ARGV[5]  seconds for which both live on at least, and a lease that has no session yet: a turn may take longer than a
---          session lives
+-- ARGV[5]  seconds for which both live on at least: a turn may take longer than a session lives
 --
 -- Returns  {ARGV[1], what, ...}:
 --   held   then us for which somebody else has it at most
@@ -31,11 +31,7 @@ if left > 0 then
   return { holder, 'held', left }
 end
 call('HSET', KEYS[1], 'holder', holder, 'until_us', text(now + lease_us))
-if head[4] then
-  local ttl_s = max(tonumber(ARGV[3]), tonumber(ARGV[5]))
-  call('EXPIRE', KEYS[1], ttl_s)
-  call('EXPIRE', KEYS[2], ttl_s)
-else
-  call('EXPIRE', KEYS[1], ARGV[5])
-end
+local ttl_s = max(tonumber(ARGV[3]), tonumber(ARGV[5]))
+call('EXPIRE', KEYS[1], ttl_s)
+call('EXPIRE', KEYS[2], ttl_s)
 return { holder, 'open', unpack(head, 4) }

@@ -19,7 +19,11 @@
 local now = now_us()
 local ttl_s = tonumber(ARGV[4])
 
-call('ZADD', KEYS[1], text(now + ttl_s * 1000000), ARGV[2])
+local expiry = text(now + ttl_s * 1000000)
+if type(redis.pcall('ZADD', KEYS[1], expiry, ARGV[2])) ~= 'number' then  -- no index: the next turns make it anew
+  call('DEL', KEYS[1])
+  call('ZADD', KEYS[1], expiry, ARGV[2])
+end
 if call('TTL', KEYS[1]) < ttl_s then
   call('EXPIRE', KEYS[1], ttl_s)
 end

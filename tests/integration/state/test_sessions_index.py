@@ -119,11 +119,12 @@ async def test_sessions_that_went_without_the_index_are_left_out(store: SessionS
 async def test_a_session_that_cannot_be_read_hides_no_other(
     store: SessionStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await begin(store, *"abc")
+    await begin(store, *"abcd")
     await store.state.call("HSET", store.other("b").head_key, "messages", "many")
+    await store.state.call("SET", store.other("c").head_key, "x", "EX", 60)
     with caplog.at_level(logging.WARNING):
-        assert await listed(store) == (["c", "a"], False)
-    assert store.other("b").name.sid in caplog.text
+        assert await listed(store) == (["d", "a"], False)
+    assert all(store.other(one).name.sid in caplog.text for one in "bc")
 
 
 async def test_a_page_after_a_session_that_is_not_there_is_refused(store: SessionStore) -> None:
@@ -145,6 +146,22 @@ async def test_an_index_that_is_none_is_an_error_and_no_empty_list(store: Sessio
     ):
         with pytest.raises(StateError):
             await ask
+
+
+async def test_an_index_that_is_none_is_made_anew_by_the_next_turn(store: SessionStore) -> None:
+    await begin(store, "a")
+    await store.state.call("SET", store.index_key, "x", "EX", 60)
+    await begin(store, "b")
+    assert await listed(store) == (["b"], False)
+    assert await store.state.call("TTL", store.index_key) > TTL_S - 60
+
+
+async def test_an_index_that_is_none_goes_with_any_session_that_is_deleted(store: SessionStore) -> None:
+    await begin(store, "a")
+    await store.state.call("SET", store.index_key, "x", "EX", 60)
+    assert await store.other("a").delete()
+    assert await listed(store) == ([], False)
+    assert not await store.other("a").delete()
 
 
 async def test_entries_that_are_not_ours_are_passed_over(store: SessionStore) -> None:

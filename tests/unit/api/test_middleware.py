@@ -18,6 +18,7 @@ from app.domain.auth import key_text
 from app.errors import (
     ClientDisconnected,
     InvalidRequest,
+    SessionDamaged,
     StateUnavailable,
     Unauthenticated,
     UpstreamStatus,
@@ -516,6 +517,12 @@ async def test_an_error_of_the_store_says_so_and_when_to_come_back() -> None:
     reply = await call(wrap(raising(StateUnavailable("The state store is not available."))), "GET", "/x")
     assert (reply.status, reply.error["code"]) == (503, "state_unavailable")
     assert (reply.headers["x-claude-wrapper-degraded"], reply.headers["retry-after"]) == ("state", "1")
+
+
+async def test_a_session_that_cannot_be_read_is_no_fault_of_the_store() -> None:
+    reply = await call(wrap(raising(SessionDamaged("The stored session cannot be read."))), "GET", "/x")
+    assert (reply.status, reply.error["code"]) == (503, "session_damaged")
+    assert (reply.headers["x-should-retry"], "x-claude-wrapper-degraded" in reply.headers) == ("false", False)
 
 
 async def test_what_is_refused_for_want_of_the_store_does_not_fill_the_log(log: io.StringIO) -> None:
