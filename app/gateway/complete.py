@@ -10,6 +10,7 @@ from app.domain.auth import Caller
 from app.domain.calls import MessagesCall, Report, Usage
 from app.gateway.chat import ChatRequest, reply_headers
 from app.gateway.entrance import Entry
+from app.gateway.finishing import finish
 from app.gateway.services import Services
 from app.gateway.sharing import Part
 from app.gateway.whole_answer import answer_whole
@@ -60,6 +61,7 @@ async def complete(services: Services, request: ChatRequest, record: RequestReco
             return await _shared(services, entry)
         admitted = await entry.ready()
         whole = await answer_whole(services, entry, admitted, created=int(services.now()))
+        await finish(services, entry, admitted, whole.contents)
         return _completed(services, entry, whole.call, whole.reply, upstream=whole.headers, own=entry.headers)
     finally:
         entry.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from typing import TypeAlias
 
 from msgspec import Raw
 
@@ -19,9 +20,12 @@ from app.state.connection import Command
 from app.state.kept_answers import keep_command
 from app.translate.kept_thinking import kept_record
 
+#: Of each answer the blocks, exactly as they came.
+Contents: TypeAlias = Sequence[Sequence[Raw]]
 
-async def finish(services: Services, entry: Entry, admitted: Admitted, contents: Sequence[Sequence[Raw]]) -> None:
-    """Settles a request whose answer is whole, and keeps of it what the next one will need.
+
+async def finish(services: Services, entry: Entry, admitted: Admitted, contents: Contents) -> None:
+    """Settles a request whose answer is whole, and keeps of it what the next one will need. May be repeated.
 
     Args:
         services: the rooms.

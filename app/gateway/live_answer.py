@@ -6,11 +6,9 @@ Nothing is buffered here: whoever pulls slowly stops the reading from Anthropic.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import reduce
 from operator import add
-
-from msgspec import Raw
 
 from app.domain.calls import MessagesCall, Report, Usage
 from app.domain.upstream import UpstreamReply
@@ -25,7 +23,7 @@ from app.gateway.chat import (
     send,
 )
 from app.gateway.entrance import Entry
-from app.gateway.finishing import finish
+from app.gateway.finishing import Contents, finish
 from app.gateway.flights import Tape
 from app.gateway.services import Services
 from app.observability.record import RequestRecord
@@ -130,6 +128,15 @@ class LiveAnswer:
         """What only the answer could tell."""
         return self._source.report
 
+    @property
+    def contents(self) -> Contents:
+        """Of each answer, exactly, where they will be needed."""
+        return self._source.contents
+
+    def note_end(self) -> None:
+        """Every choice has come whole: what they showed tells about those that will not."""
+        self._admitted.spending.streamed()
+
     async def finish(self) -> None:
         """Settles it and keeps what has to be kept, before the client has its last frames.
 
@@ -137,8 +144,8 @@ class LiveAnswer:
             StateUnavailable: it could not be kept.
             Conflict: its session has changed meanwhile.
         """
-        self._admitted.spending.streamed()
-        await finish(self._services, self._entry, self._admitted, self._source.contents)
+        self.note_end()
+        await finish(self._services, self._entry, self._admitted, self.contents)
 
     def closing(self) -> bytes:
         """The last frames of the client's stream."""
@@ -199,7 +206,7 @@ class _Choice:
         return self._machine.report
 
     @property
-    def contents(self) -> Sequence[Sequence[Raw]]:
+    def contents(self) -> Contents:
         """What the answer consists of, exactly, where that was asked for."""
         return [self._machine.content] if self._admitted.keeps_content else []
 
@@ -293,7 +300,7 @@ class _Choices:
         return reduce(add, (choice.usage for choice in self._choices))
 
     @property
-    def contents(self) -> Sequence[Sequence[Raw]]:
+    def contents(self) -> Contents:
         return [content for choice in self._choices for content in choice.contents]
 
     @property

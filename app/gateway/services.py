@@ -15,7 +15,7 @@ from app.domain.output_meter import LearnedRatios
 from app.domain.pace import LearnedPace
 from app.domain.sessions import SessionRules
 from app.domain.upstream import Upstream
-from app.errors import StateError
+from app.errors import GatewayError, InternalError
 from app.gateway.admission import Admission
 from app.gateway.flights import Flights
 from app.gateway.gate import Gate
@@ -155,7 +155,7 @@ class Services:
     def _done_beside(self, task: asyncio.Future[object]) -> None:
         self._beside.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, StateError):
+        if error is not None and (isinstance(error, InternalError) or not isinstance(error, GatewayError)):
             log.error("A bug: what was done beside the requests has failed.", exc_info=error)
 
     async def close(self) -> None:

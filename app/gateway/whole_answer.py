@@ -1,4 +1,4 @@
-"""A whole answer: the call is sent, what paused is continued, and what has to be kept of it is kept."""
+"""A whole answer: the call is sent, and what paused is continued."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.gateway.chat import (
     send,
 )
 from app.gateway.entrance import Entry
-from app.gateway.finishing import finish
+from app.gateway.finishing import Contents
 from app.gateway.flights import Tape
 from app.gateway.services import Services
 from app.gateway.spending import SentCall
@@ -36,17 +36,19 @@ class WholeAnswer(Struct, frozen=True, kw_only=True):
         call: as it was made; a forced tool choice may have been downgraded.
         reply: the completion.
         headers: of Anthropic's first reply.
+        contents: of each answer, exactly, where they will be needed.
     """
 
     call: MessagesCall
     reply: ChatReply
     headers: dict[str, str]
+    contents: Contents
 
 
 async def answer_whole(
     services: Services, entry: Entry, admitted: Admitted, *, created: int, tape: Tape | None = None
 ) -> WholeAnswer:
-    """Has a request answered; when this returns, everything of it is settled and kept.
+    """Has a request answered; ``finish`` is left.
 
     Args:
         services: the rooms.
@@ -58,8 +60,6 @@ async def answer_whole(
     Raises:
         UpstreamError: Anthropic failed.
         Overloaded: no free connection in time.
-        StateUnavailable: the answer could not be kept where it has to be.
-        Conflict: its session has changed meanwhile.
     """
     call, record = admitted.call, entry.record
     try:
@@ -77,11 +77,7 @@ async def answer_whole(
     except UpstreamError as error:
         note_request_id(error, answers[0].headers)
         raise
-    if contents:
-        await finish(services, entry, admitted, contents)
-    else:
-        entry.settle(complete=True)
-    return WholeAnswer(call=call, reply=reply, headers=answers[0].headers)
+    return WholeAnswer(call=call, reply=reply, headers=answers[0].headers, contents=contents)
 
 
 class _Answer(Struct, frozen=True):

@@ -75,6 +75,17 @@ class CacheRoom:
         self._let_in_bytes += size_bytes
         return True
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the store was above its share when it was read last; a new reading is left to ``look``."""
+        memory = self._memory
+        return memory is not None and bool(memory.most_bytes) and memory.used_bytes > SHARE * memory.most_bytes
+
+    async def look(self) -> None:
+        """Reads how full the store is, if that was not known lately. Never raises."""
+        if self._state.status.kind != "memory":
+            await self._read_if_old()
+
     async def _read_if_old(self) -> None:
         async with self._reading:  # whoever comes meanwhile waits for the same answer
             if self._monotonic() - self._read_at < READ_EVERY_S:

@@ -21,11 +21,14 @@ from app.errors import (
     UpstreamStatus,
     UpstreamUnreachable,
 )
-from app.gateway import sharing
+from app.gateway import driving
 from app.gateway.complete import Completed
 from app.gateway.entrance import CACHE_HEADER as CACHE
+from app.gateway.flights import Flight
+from app.gateway.sharing import Part
 from app.gateway.stream import ChatEvents
 from app.gateway.wants import Wants
+from app.state import codec
 from tests.support.corridor import ANN, CACHED, TRIP, Corridor, answer_of, caller, frames_of, said_in, soon, text_of
 from tests.support.fake_upstream import FakeReply, message, stream, text
 from tests.support.steered_state import ALWAYS, SteeredState
@@ -56,7 +59,7 @@ async def hits(corridor: Corridor) -> int:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody hears wakes here: whoever waits for another worker asks again soon."""
-    monkeypatch.setattr(sharing, "ASK_AGAIN_S", 0.01)
+    monkeypatch.setattr(driving, "ASK_AGAIN_S", 0.01)
 
 
 @pytest.fixture
@@ -223,6 +226,26 @@ async def test_a_kept_answer_that_cannot_be_read_is_made_anew() -> None:
     assert text_of(await corridor.ask(wants=CACHED)) == "Hello 2."
 
 
+async def test_a_kept_answer_that_is_none_is_deleted_and_made_anew() -> None:
+    corridor = Corridor(hello(1), hello(2))
+    await corridor.ask(wants=CACHED)
+    await corridor.settled()
+    (name,) = await corridor.state.call("KEYS", "cw:*:answer:*")
+    header = (await corridor.state.call("GET", name)).partition(b"\n")[0]
+    await corridor.state.call("SET", name, header + b"\n" + codec.pack(b"nonsense"))
+    assert text_of(await asyncio.wait_for(corridor.ask(wants=CACHED), 20)) == "Hello 2."
+    assert "DEL" in corridor.state.steps
+
+
+async def test_an_answer_that_a_budget_has_shortened_is_not_for_others() -> None:
+    corridor = Corridor(hello(1), hello(2), share_within="tenant")
+    poor = replace(ANN, limits=Limits(budget_total_nano=200_000_000))
+    await corridor.ask(wants=CACHED, who=poor, max_tokens=16_000)
+    assert corridor.upstream.sent(0)["max_tokens"] < 16_000
+    await corridor.settled()
+    assert text_of(await corridor.ask(wants=CACHED, who=BOB, max_tokens=16_000)) == "Hello 2."
+
+
 async def test_an_older_answer_than_is_wanted_is_none(gate: asyncio.Event) -> None:
     corridor = Corridor(hello(1), hello(2))
     await corridor.ask(wants=CACHED)
@@ -268,7 +291,7 @@ async def test_a_bug_is_told_and_hangs_nobody(monkeypatch: pytest.MonkeyPatch) -
         raise ZeroDivisionError
 
     corridor = Corridor(hello())
-    monkeypatch.setattr(sharing, "answer_whole", broken)
+    monkeypatch.setattr(driving, "answer_whole", broken)
     with pytest.raises(InternalError):
         await corridor.ask(wants=CACHED)
     assert await corridor.leftovers() == {}
@@ -555,6 +578,25 @@ async def test_when_the_first_is_not_let_in_another_makes_the_answer() -> None:
     assert await corridor.leftovers() == {}
 
 
+async def test_who_takes_over_does_not_read_what_belongs_to_another_request() -> None:
+    corridor = Corridor()
+    flights = corridor.services.flights
+    first, second = corridor.entry(wants=RETRIED), corridor.entry(wants=RETRIED)
+    await first.let_in()
+    await second.let_in()
+    assert first.flight is second.flight is not None
+    part = Part(corridor.services, second)
+    flights.close(first.flight)
+    first.flight.abandon()
+    flights.open(Flight(first.flight.slot, b"of another request", 0))
+    with pytest.raises(IdempotencyKeyReused):
+        await part.begun()
+    await part.leave()
+    for entry in (first, second):
+        entry.close()
+    assert corridor.services.ledger.open_permits == 0
+
+
 async def test_the_limits_of_the_first_are_not_those_of_the_others() -> None:
     corridor = Corridor(hello(1), hello(2), share_within="tenant")
     poor = replace(ANN, limits=Limits(requests_per_minute=1))
@@ -634,8 +676,37 @@ async def test_a_worker_waits_for_the_one_that_makes_the_answer(state: SteeredSt
     assert await here.leftovers() == {}
 
 
+async def test_who_waits_goes_on_without_a_cache_that_goes_away(state: SteeredState, gate: asyncio.Event) -> None:
+    here, there = Corridor(hello(1, gate), state=state), Corridor(hello(2), state=state)
+    first = asyncio.ensure_future(here.ask(wants=CACHED))
+    await here.upstream_called(1)
+    other = asyncio.ensure_future(there.ask(wants=CACHED))
+    await soon()
+    state.refused["join_flight"] = ALWAYS
+    assert text_of(await asyncio.wait_for(other, 20)) == "Hello 2."
+    state.free()
+    gate.set()
+    assert text_of(await first) == "Hello 1."
+    assert await here.leftovers() == {}
+    assert await there.leftovers() == {}
+
+
+async def test_who_waits_with_an_idempotency_key_does_not(state: SteeredState) -> None:
+    here, there = Corridor(FakeReply(...), state=state), Corridor(state=state)
+    first = asyncio.ensure_future(here.ask(wants=RETRIED))
+    await here.upstream_called(1)
+    other = asyncio.ensure_future(there.ask(wants=RETRIED))
+    await soon()
+    state.refused["join_flight"] = ALWAYS
+    with pytest.raises(StateUnavailable):
+        await asyncio.wait_for(other, 20)
+    state.free()
+    await left(first)
+    assert await here.leftovers() == {}
+
+
 async def test_a_wake_is_enough(state: SteeredState, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing, "ASK_AGAIN_S", 3600.0)
+    monkeypatch.setattr(driving, "ASK_AGAIN_S", 3600.0)
     here, there = Corridor(hello(1, gate), state=state), Corridor(state=state)
     first = asyncio.ensure_future(here.ask(wants=CACHED))
     await here.upstream_called(1)
@@ -675,12 +746,27 @@ async def test_when_the_leader_has_died_a_follower_leads(state: SteeredState) ->
     await left(dead)
 
 
+async def test_who_leads_in_the_place_of_the_dead_does_not_wait_for_itself(state: SteeredState) -> None:
+    here, there = Corridor(FakeReply(...), state=state), Corridor(..., state=state)
+    dead = asyncio.ensure_future(here.ask(wants=CACHED))
+    await here.upstream_called(1)
+    other = asyncio.ensure_future(there.ask(wants=CACHED))
+    await soon()
+    (flight,) = await state.call("KEYS", "cw:*:flight:*")
+    await state.call("HSET", flight, "until_us", "1")
+    await there.upstream_called(1)
+    await left(other)
+    assert there.upstream.cancelled == 1
+    await left(dead)
+    assert await here.leftovers() == {}
+
+
 async def test_after_two_leaders_have_failed_nobody_waits_for_a_third(
     state: SteeredState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corridor = Corridor(hello(), state=state)
     leaders = itertools.count()
-    monkeypatch.setattr(sharing, "read_join", lambda _: sharing.Follow(f"leader {next(leaders)}"))
+    monkeypatch.setattr(driving, "read_join", lambda _: driving.Follow(f"leader {next(leaders)}"))
     assert text_of(await asyncio.wait_for(corridor.ask(wants=CACHED), 20)) == "Hello 1."
 
 
@@ -731,6 +817,19 @@ async def test_the_lease_of_a_leader_is_renewed_with_that_of_its_request(state: 
     await corridor.services.ledger._renew()
     assert int(await state.call("HGET", flight, "until_us")) > 1
     await left(asked)
+    assert await corridor.leftovers() == {}
+
+
+async def test_a_flight_that_has_landed_is_not_put_back_by_a_late_renewal() -> None:
+    corridor = Corridor(hello(1, gate := asyncio.Event()))
+    asked = asyncio.ensure_future(corridor.ask(wants=CACHED))
+    await corridor.upstream_called(1)
+    (permit,) = corridor.services.ledger._open.values()
+    gate.set()
+    await asked
+    await corridor.settled()
+    for renewal in permit.renewals:
+        await renewal()
     assert await corridor.leftovers() == {}
 
 

@@ -61,14 +61,6 @@ async def test_a_refused_tool_choice_is_noted_and_asked_differently() -> None:
     assert ("tool_choice", "auto") in whole.call.report.adjusted
 
 
-async def test_it_is_settled_when_it_is_there() -> None:
-    corridor = Corridor(FakeReply(message(text("Hello."))))
-    entry = corridor.entry()
-    await entry.let_in()
-    await answer_whole(corridor.services, entry, await entry.ready(), created=5)
-    assert corridor.services.ledger.open_permits == 0
-    assert entry.record.nano
-
 
 async def test_nonsense_tells_the_id_of_its_call() -> None:
     with pytest.raises(BadUpstreamReply) as caught:
