@@ -24,6 +24,7 @@ RESERVED_IDS: Final = frozenset({"stats", "clear"})
 
 #: Roles of the results of tools, as the chat wire has them.
 _RESULT_ROLES: Final = frozenset({"tool", "function"})
+_INSTRUCTION_ROLES: Final = frozenset({"system", "developer"})
 #: No answer: the very object that ``omit_defaults`` looks for.
 _NOTHING: Final = Raw(b"")
 
@@ -173,9 +174,12 @@ def array_size(messages: Raw) -> tuple[int, int]:
 
 
 def first_role(messages: Raw) -> str:
-    """Role of the first message of a JSON array of chat messages; empty where there is none."""
+    """Role of the first of chat messages, a JSON array, that is no instruction; empty where there is none.
+
+    Instructions may stand between calls and their results.
+    """
     try:
-        return next((message.role for message in _decode_roles(messages)), "")
+        return next((one.role for one in _decode_roles(messages) if one.role not in _INSTRUCTION_ROLES), "")
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
 

@@ -131,13 +131,15 @@ def test_an_empty_array_has_no_size(messages: str, size: tuple[int, int]) -> Non
         (USER, "user"),
         (TOOL, "tool"),
         (f"{TOOL[:-1]},{USER[1:]}", "tool"),
+        ('[{"role":"system","content":"s"},{"role":"developer","content":"d"},{"role":"tool","content":"1"}]', "tool"),
+        ('[{"role":"system","content":"s"}]', ""),
         ("[]", ""),
         ("{}", ""),
         ("[{}]", ""),
         ("[1]", ""),
     ],
 )
-def test_the_first_role_is_that_of_the_first_message(messages: str, role: str) -> None:
+def test_the_first_role_is_that_of_the_first_message_that_is_no_instruction(messages: str, role: str) -> None:
     assert first_role(Raw(messages.encode())) == role
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -28,6 +29,8 @@ from app.gateway.session_book import (
 )
 from app.schemas.openai_chat import Message
 from app.state import sessions
+from app.state.scripts import ScriptCall
+from app.state.session_index import session_stats
 from app.translate.history import read_messages
 from tests.support.services import make_services
 
@@ -58,17 +61,26 @@ def result(call: str) -> dict[str, Any]:
 
 
 class Lossy:
-    """The store in memory, of which some answers are lost on the way back."""
+    """The store in memory: some answers of scripts are lost on the way back; others, of pipelines, are overtaken."""
 
     def __init__(self, state: Any) -> None:
         self._state = state
         self.lose: Callable[[str], bool] = lambda _: False
+        self.meanwhile: dict[str, Callable[[], Awaitable[object]]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._state, name)
 
     def run_script(self, script: Any, *rest: Any, **options: Any) -> Any:
         return self._kept(script.name, self._state.run_script(script, *rest, **options))
+
+    async def pipeline(self, commands: Any, **options: Any) -> Any:
+        commands = list(commands)
+        reply = await self._state.pipeline(commands, **options)
+        for command in commands:
+            if isinstance(command, ScriptCall) and command.script.name in self.meanwhile:
+                await self.meanwhile.pop(command.script.name)()
+        return reply
 
     async def _kept(self, name: str, asked: Any) -> Any:
         reply = await asked
@@ -175,6 +187,19 @@ async def test_what_was_committed_and_not_seated_is_not_an_error(services: Servi
     services.state.lose = lambda name: name == "seat_session"  # type: ignore[attr-defined]
     entry = await create_session(services, NAME, "acme", said(user()))
     assert (entry.head.messages, entry.evicted, await messages_of(services)) == (1, (), 1)
+
+
+@pytest.mark.parametrize("route", [create_session, append_messages])
+async def test_a_session_that_is_deleted_under_a_change_is_in_no_list(services: Services, route: Any) -> None:
+    if route is append_messages:
+        await create_session(services, NAME, "acme", said(user()))
+    services.state.meanwhile["open_turn"] = partial(sessions.delete_session, services.state, NAME)  # type: ignore[attr-defined]
+    with pytest.raises(Conflict) as caught:
+        await route(services, NAME, "acme", said(user()))
+    assert caught.value.code == "conversation_changed"
+    assert await messages_of(services) == 0
+    assert (await session_stats(services.state, NAME.tag, scope=None)).total == 0
+    assert await services.state.call("KEYS", "cw:*:seat:*") == []
 
 
 async def test_a_commit_that_stays_without_an_answer_is_one(services: Services) -> None:
