@@ -69,6 +69,7 @@ class Drive:
         self._shared: Shared = entry.shared
         self._follows = False
         self._is_unanswered = False
+        self._goes_on_alone = False
 
     async def run(self, reply: object) -> None:
         """Runs until the flight is over.
@@ -97,7 +98,8 @@ class Drive:
                 services = self._services
                 services.beside(unfollow(services.state, flight.slot, channel=services.wakes.channel))
             self._entry.is_driving = False
-            self._entry.close()
+            if self._entry.has_left or not self._goes_on_alone:
+                self._entry.close()
 
     async def _end_by(self, reply: object) -> None:
         join, leaders = await self._first(reply), set[str]()
@@ -122,7 +124,7 @@ class Drive:
                 case Reused():
                     raise key_reused()
                 case Lead():
-                    self._flight.leads = self._shared.joins
+                    self._flight.leads = self._shared.joins and not self._entry.is_alone
                     await self._lead()
                     return
 
@@ -181,6 +183,9 @@ class Drive:
                 retry_after_s=FULL_RETRY_S,
             )
         admitted = await entry.ready()
+        if self._is_short(admitted.call) and self._is_for_others:
+            self._goes_on_alone = entry.is_alone = True
+            return
         self._note_told()
         if admitted.call.stream:
             live = LiveAnswer(services, entry, admitted, created=flight.created, tape=flight)
@@ -195,6 +200,15 @@ class Drive:
         else:
             whole = await answer_whole(services, entry, admitted, created=flight.created, tape=flight)
             await self._end_well(admitted, whole.contents)
+
+    def _is_short(self, call: MessagesCall) -> bool:
+        """Whether less is asked for than the client, and whoever asks the same, wants: a budget is nearly spent."""
+        return call.max_tokens < self._entry.request.call.max_tokens
+
+    @property
+    def _is_for_others(self) -> bool:
+        """Whether other requests may get the answer, which are not repetitions of this one."""
+        return self._shared.slot.kind == "answer" and self._shared.joins and not self._entry.is_alone
 
     async def _end_well(self, admitted: Admitted, contents: Contents) -> None:
         """Everything has come: keeps what has to be kept, and lands."""
@@ -254,7 +268,7 @@ class Drive:
     def _store_if_good(self, call: MessagesCall) -> None:
         """Stores the answer, beside the request, where it is good for others."""
         services, shared, answer = self._services, self._shared, self._flight.recording()
-        is_good = is_storable(answer) and call.max_tokens == self._entry.request.call.max_tokens  # not lowered
+        is_good = is_storable(answer) and not self._is_short(call)
         if shared.ttl_s and is_good and self._flight.size_bytes <= services.config.cache_max_entry_bytes:
             self._flight.leads = False
             services.beside(self._store(answer))

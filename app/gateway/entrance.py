@@ -80,6 +80,8 @@ class Entry:
         wake: tells when asking for it again is worth it; only for who drives, and may have to wait.
         is_driving: a task makes the shared answer, for other requests, too; it closes the entry.
         refusal: why it may not make the shared answer, which others may.
+        is_alone: it makes an answer of its own, as what it can afford is less than others have asked for.
+        has_left: its client is gone while it makes an answer for others, too.
         headers: of the client's reply, by what is known so far.
     """
 
@@ -100,6 +102,8 @@ class Entry:
         self.drives = False
         self.is_driving = False
         self.refusal: RateLimited | None = None
+        self.is_alone = False
+        self.has_left = False
         self.wake: Wake | None = None
         self.headers: dict[str, str] = dict(BYPASS)
 
@@ -411,6 +415,7 @@ class Entry:
     def close(self) -> None:
         """Frees what it still holds, unless it makes an answer for others, too. May be called twice."""
         if self.is_driving:
+            self.has_left = True
             return
         self.settle(complete=False)
         self._leave_session()

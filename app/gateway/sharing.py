@@ -7,7 +7,8 @@ worker. Contract: DESIGN.md section 3, "Response cache" and "Single flight".
 
 Who takes over: a leader that dies loses its lease, and one of those who asked its slot again leads. An answer that a
 leader got and that is no good for others (cut off, refused, an error) is not stored; each other worker then makes its
-own, one after the other twice, and after that at once.
+own, one after the other twice, and after that at once. Who can afford
+less than was asked for, near the end of a budget, makes its answer for itself and leaves the shared one to the others.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class Part:
             self._entry.served()
 
     def _take_over(self) -> None:
-        """Whoever drove it was not let in, or is gone: this request does, or reads whose turn it is now.
+        """Whoever drove it was not let in, or is gone, or goes on alone: this request does, or reads whose turn it is.
 
         Raises:
             RateLimited: this one drove it, and may not.
@@ -158,19 +159,21 @@ class Part:
         shared, flights = self._shared, self._services.flights
         if self._entry.refusal is not None:
             raise self._entry.refusal
-        flight = flights.find(shared.slot)
+        is_alone = self._entry.is_alone
+        flight = None if is_alone else flights.find(shared.slot)
         if flight is not None and flight.fingerprint != shared.fingerprint:
             raise key_reused()
         self.flight.members -= 1
         self._drives = flight is None or not flight.is_fresh_for(shared.max_age_s)
         if flight is None or self._drives:
             flight = Flight(shared.slot, shared.fingerprint, int(self._services.now()), max_age_s=shared.max_age_s)
-            flights.open(flight)
-            self._entry.expect_wake(shared)
+            if not is_alone:
+                flights.open(flight)
+                self._entry.expect_wake(shared)
         self.flight = flight
         flight.members += 1
         if self._drives:
-            self._drive(None)
+            self._drive(LEADS if is_alone else None)
 
     def _drive(self, reply: object) -> None:
         drive = Drive(self._services, self._entry, self.flight)

@@ -227,6 +227,19 @@ async def test_a_streamed_first_request_is_answered_from_the_cache_too() -> None
     assert events.headers["x-claude-wrapper-cache"] == "HIT"
 
 
+async def test_a_first_request_whose_client_leaves_while_it_asks_for_the_answer_leaves_nothing() -> None:
+    corridor = Corridor()
+    who = await stored_key(corridor)
+    held = corridor.state.hold("join_flight")
+    asked = asyncio.ensure_future(corridor.ask(who=who))
+    await held.reached.wait()
+    asked.cancel()
+    await soon()
+    corridor.state.free()
+    await asyncio.gather(asked, return_exceptions=True)
+    assert await corridor.leftovers() == {}
+
+
 async def test_a_first_request_that_was_let_in_without_the_store_asks_it_for_no_answer() -> None:
     corridor = Corridor(hello())
     who = await stored_key(corridor)

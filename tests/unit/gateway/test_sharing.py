@@ -633,6 +633,67 @@ async def test_what_the_first_cannot_pay_for_the_others_may() -> None:
     assert await corridor.leftovers() == {}
 
 
+#: 0.2 USD, of which an answer of 16,000 tokens would cost more.
+POOR = replace(ANN, limits=Limits(budget_total_nano=200_000_000))
+LONG_ANSWER: dict[str, Any] = {"wants": CACHED, "max_tokens": 16_000}
+
+
+def asked_tokens(corridor: Corridor) -> list[bool]:
+    """Of each call, whether it asked for as many tokens as the client."""
+    sent = [corridor.upstream.sent(at) for at in range(len(corridor.upstream.requests))]
+    return [body["max_tokens"] == 16_000 for body in sent]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
+async def test_an_answer_that_a_budget_shortens_is_only_for_who_has_that_budget(
+    gate: asyncio.Event, streamed: bool
+) -> None:
+    replies = [FakeReply(gate, *stream(f"Hello {n}.")) if streamed else hello(n, gate) for n in (1, 2)]
+    corridor = Corridor(*replies, share_within="tenant")
+    ask = corridor.listen if streamed else corridor.ask
+    asked = [ask(who=who, **LONG_ANSWER) for who in (POOR, BOB, BOB)]
+    poor, *others = await together(corridor, *asked, gate=gate, calls=2)
+    said = [said_in(one) if streamed else text_of(one) for one in (poor, *others)]
+    assert said == ["Hello 1.", "Hello 2.", "Hello 2."]
+    assert asked_tokens(corridor) == [False, True]
+    if not streamed:
+        assert list(map(cache_word, [poor, *others])) == ["MISS", "MISS", "JOINED"]
+    assert await corridor.leftovers() == {}
+
+
+async def test_who_goes_on_alone_keeps_nobody_on_another_worker_waiting() -> None:
+    here = Corridor(..., share_within="tenant")
+    there = here.another(hello(2), share_within="tenant")
+    poor = asyncio.ensure_future(here.ask(who=POOR, **LONG_ANSWER))
+    await here.upstream_called(1)
+    assert text_of(await asyncio.wait_for(there.ask(who=BOB, **LONG_ANSWER), 20)) == "Hello 2."
+    await left(poor)
+    assert here.upstream.cancelled == 1
+    assert await here.leftovers() == {}
+
+
+async def test_who_has_left_before_it_would_go_on_alone_makes_no_call() -> None:
+    corridor = Corridor(hello(), share_within="tenant")
+    request = {"said": CALLED, "tools": TOOLS, "reasoning_effort": "high", **LONG_ANSWER}
+    held = corridor.state.hold("GET")
+    poor, other = [asyncio.ensure_future(corridor.ask(who=who, **request)) for who in (POOR, BOB)]
+    await held.reached.wait()
+    await soon()
+    await left(poor)
+    held.let_go()
+    assert text_of(await asyncio.wait_for(other, 20)) == "Hello 1."
+    assert asked_tokens(corridor) == [True]
+    assert await corridor.leftovers() == {}
+
+
+async def test_a_retry_gets_the_first_answer_although_a_budget_has_shortened_it(gate: asyncio.Event) -> None:
+    corridor = Corridor(hello(1, gate), share_within="tenant")
+    asked = [corridor.ask(who=who, wants=RETRIED, max_tokens=16_000) for who in (POOR, BOB)]
+    first, again = await together(corridor, *asked, gate=gate)
+    assert first.body == again.body
+    assert asked_tokens(corridor) == [False]
+
+
 @pytest.mark.parametrize("wants", [CACHED, RETRIED, FRESH], ids=["cache", "Idempotency-Key", "no-cache"])
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("step", ["admit", "land_flight"])
