@@ -65,7 +65,7 @@ async def test_a_turn_whose_client_leaves_while_it_is_being_made_is_there_for_th
 async def test_a_streamed_turn_that_may_have_been_made_ends_in_an_error_and_is_there_for_the_retry(
     state: SteeredState,
 ) -> None:
-    corridor, other = Corridor(FakeReply(stream(text("Hello 1."))), state=state), Corridor(state=state)
+    corridor, other = Corridor(FakeReply(*stream("Hello 1.")), state=state), Corridor(state=state)
     state.lost["commit_turn"] = 2
     events = corridor.events(wants=TURN)
     with pytest.raises(StateUnavailable):
