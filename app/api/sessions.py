@@ -273,7 +273,8 @@ class SessionsController(Controller):
             "clearSessions",
             tag="sessions",
             summary="Delete all your sessions",
-            description="A turn that runs meanwhile ends with 409 `conversation_changed`.",
+            description="A turn that runs meanwhile ends with 409 `conversation_changed`. A session whose first turn "
+            "runs is none yet, and will be there.",
             parameters=_OWNER,
             replies={200: ("How many there were.", SessionsCleared)},
             errors=_TO_READ,
@@ -314,7 +315,8 @@ class SessionsController(Controller):
             "deleteSession",
             tag="sessions",
             summary="Delete a session",
-            description="A turn that runs meanwhile ends with 409 `conversation_changed`.",
+            description="A turn that runs meanwhile ends with 409 `conversation_changed`, the first one of a session, "
+            "too: there is no session yet then, so this is answered by 404, and there will be none.",
             parameters=(*_ID, *_OWNER),
             replies={200: ("It is gone.", SessionDeletion)},
             errors=_TO_READ,

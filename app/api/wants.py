@@ -35,7 +35,7 @@ def read_wants(scope: Scope) -> Wants:
     for name, value in scope["headers"]:
         if name in _HEADERS:
             text = value.decode("latin-1").strip()
-            found[name] = f"{found[name]}, {text}" if name == CACHE_HEADER and name in found else text
+            found[name] = _with_further(name, found[name], text) if name in found else text
     if not found:
         return NOTHING_WANTED
     return Wants(
@@ -45,6 +45,15 @@ def read_wants(scope: Scope) -> Wants:
         idempotency_key=_idempotency_key(found.get(IDEMPOTENCY_HEADER)),
         cache=read_cache_control(found.get(CACHE_HEADER)),
     )
+
+
+def _with_further(name: bytes, before: str, text: str) -> str:
+    """The value of a header that has come before: lists are one, and of names only one is meant."""
+    if name == CACHE_HEADER:
+        return f"{before}, {text}"
+    if text != before:
+        raise _bad(name, "came twice, with different values: send it once")
+    return text
 
 
 def _session(text: str | None) -> str:

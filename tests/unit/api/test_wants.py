@@ -59,8 +59,17 @@ def test_two_lines_of_cache_control_are_one() -> None:
     )
 
 
-def test_of_two_other_lines_the_last_counts() -> None:
-    assert wants_of(("idempotency-key", "a"), ("idempotency-key", "b")).idempotency_key == "b"
+@pytest.mark.parametrize(
+    "name",
+    ["x-session-id", "idempotency-key", "x-claude-wrapper-session-wait", "x-claude-wrapper-session-conflict"],
+)
+def test_two_other_lines_must_say_the_same(name: str) -> None:
+    error = refused((name, "1"), (name, "2"))
+    assert (error.param, error.code, "came twice" in error.message) == (f"header.{name}", "invalid_value", True)
+
+
+def test_a_line_that_came_twice_counts_once() -> None:
+    assert wants_of(("idempotency-key", "a"), ("idempotency-key", "a ")).idempotency_key == "a"
 
 
 @pytest.mark.parametrize("text", ["a b", "a" * 129, "*", "../x", "{x}", "caf\xe9", "stats", "clear"])
