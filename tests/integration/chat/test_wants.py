@@ -479,9 +479,12 @@ def damaged(server: RedisServer, head: bytes, turns: bytes) -> Iterator[str]:
     server.ask("RPUSH", turns, extra)
     server.ask("RENAME", turns, b"aside")
     yield "no turns"
-    server.ask("SET", turns, b"x")
-    yield "no list of turns"
     server.ask("RENAME", b"aside", turns)
+    for key, what in ((turns, "no list of turns"), (head, "no head")):
+        server.ask("RENAME", key, b"aside")
+        server.ask("SET", key, b"x")
+        yield what
+        server.ask("RENAME", b"aside", key)
 
 
 async def test_a_damaged_session_is_an_error_never_an_empty_one_and_heals_by_being_deleted(
@@ -499,8 +502,10 @@ async def test_a_damaged_session_is_an_error_never_an_empty_one_and_heals_by_bei
         count += 1
         turn, shown = await client.ask("three", session_id=name), await client.route("GET", f"/{name}")
         for reply in (turn, shown):
-            assert (reply.status, reply.error["code"]) == (503, "state_unavailable"), (what, reply.body)
-            assert "Delete it to begin anew" in reply.error["message"] or what == "no list of turns"
+            assert (reply.status, reply.error["code"]) == (503, "session_damaged"), (what, reply.body)
+            assert "Delete it to begin anew" in reply.error["message"]
+            assert (reply.headers["x-should-retry"], reply.headers["retry-after"]) == ("false", "1")
+            assert "x-claude-wrapper-degraded" not in reply.headers
         if "seq" not in what and count % 3 == 0:
             append = await client.route("POST", f"/{name}/messages", {"messages": [{"role": "user", "content": "x"}]})
             fork = await client.route("POST", f"/{name}/fork", {})
