@@ -103,7 +103,7 @@ Join: TypeAlias = Hit | Large | Lead | Follow | Reused
 
 
 def join_flight(
-    slot: Slot, request_id: str, *, channel: str, fingerprint: bytes, max_age_s: float | None, follow: bool = True
+    slot: Slot, request_id: str, *, channel: str, fingerprint: bytes, max_age_s: float | None
 ) -> ScriptCall:
     """The script that joins a slot, to be sent beside the admission; ``read_join`` reads its reply.
 
@@ -113,14 +113,13 @@ def join_flight(
         channel: on which this worker is woken (``Wakes.channel``); begin to expect the wake before this is sent.
         fingerprint: of the whole request, for a slot of the kind ``once``; else empty.
         max_age_s: an older answer is none; ``None``: any is good, 0: none is.
-        follow: be woken when the flight of another ends; ``False``: only be told of it.
     """
     return ScriptCall(
         JOIN_FLIGHT,
         (slot.value_key, slot.flight_key),
         (
             request_id.encode(),
-            channel if follow else "",
+            channel,
             fingerprint.hex(),
             "-" if max_age_s is None else int(max_age_s * 1_000_000),
             _LEASE_US,

@@ -3,7 +3,7 @@
 -- KEYS[1]  the stored answer (string), only read
 -- KEYS[2]  the flight (hash)                        TTL: ARGV[6], when the request takes it
 -- ARGV[1]  request id
--- ARGV[2]  channel on which it wants to be woken when another's flight ends; empty: on none
+-- ARGV[2]  channel on which it wants to be woken when another's flight ends
 -- ARGV[3]  fingerprint of the request, hexadecimal; empty: any answer of this slot is its own
 -- ARGV[4]  largest age of an answer that is good enough, us; -: any; 0: none is
 -- ARGV[5]  how long it leads until it must renew, us
@@ -44,9 +44,7 @@ if leader and leader ~= ARGV[1] then
   if until_us > now + lease_us then  -- the clock has gone back: the leader would seem to live for too long
     call('HSET', KEYS[2], 'until_us', format('%.0f', now + lease_us))
   end
-  if ARGV[2] ~= '' then
-    call('HSET', KEYS[2], 'wake ' .. ARGV[2], '1')
-  end
+  call('HSET', KEYS[2], 'wake ' .. ARGV[2], '1')
   return { ARGV[1], 'follow', leader }
 end
 lead(KEYS[2], ARGV[1], ARGV[3], now + lease_us, tonumber(ARGV[6]))

@@ -392,15 +392,6 @@ async def test_an_answer_that_comes_late_wakes_those_who_follow_another_leader(s
         await until(lambda: messages == [b"wake ab12"])
 
 
-async def test_who_does_not_follow_is_not_woken(state: StateConnection) -> None:
-    async with Heard(state, CHANNEL) as messages:
-        await join(state, ANSWER, "r1")
-        assert await join(state, ANSWER, "f1", follow=False) == Follow("r1")
-        await land(state, ANSWER, "r1", b"answer")
-        await state.call("PUBLISH", CHANNEL, "last")
-        await until(lambda: messages == [b"last"])
-
-
 # Times to live, and damage
 
 
