@@ -2,9 +2,9 @@
 
 The door pulls frames from a source of the corridor and writes each batch at once. Nothing is sent before the first
 frame is there, so that an early error still has its status, unless the upstream stays silent for ``keepalive_s``: then
-the reply is committed to 200 and comments keep load balancers from cutting it (DESIGN.md section 5). A source that waits
-for something of its own, for a bounded time, may hold them back. A slow reader makes ``send`` wait, which pauses the
-source; for how long is the server's business (``workers/http_protocol.py``).
+the reply is committed to 200 and comments keep load balancers from cutting it (DESIGN.md section 5). A source that
+waits for something of its own, for a bounded time, may hold them back. A slow reader makes ``send`` wait, which pauses
+the source; for how long is the server's business (``workers/http_protocol.py``).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ worker. Contract: DESIGN.md section 3, "Response cache" and "Single flight".
 
 Who takes over: a leader that dies loses its lease, and one of those who asked its slot again leads. An answer that a
 leader got and that is no good for others (cut off, refused, an error) is not stored; each other worker then makes its
-own, one after the other twice, and after that at once. Who can afford less than was asked for, near the end of a budget,
-makes its answer for itself and leaves the shared one to the others.
+own, one after the other twice, and after that at once. Who can afford less than was asked for, near the end of a
+budget, makes its answer for itself and leaves the shared one to the others.
 """
 
 from __future__ import annotations
