@@ -118,7 +118,18 @@ def ask_for_session(services: Services, name: SessionName, holder: str) -> async
     )
 
 
-async def hold_session(services: Services, name: SessionName, holder: str, *, wait_s: float) -> SessionHistory:
+def _queue_for_session(services: Services, name: SessionName, holder: str) -> asyncio.Future[TurnHeld | None]:
+    """Asks for a session without reading it, which may be large."""
+    return asyncio.ensure_future(
+        sessions.queue_for_turn(
+            services.state, name, holder, channel=services.wakes.channel, ttl_s=services.session_rules.ttl_s
+        )
+    )
+
+
+async def hold_session(
+    services: Services, name: SessionName, holder: str, *, wait_s: float, is_told: bool = False
+) -> SessionHistory:
     """Gets hold of a session, and reads it; one that does not exist yet has ``seq`` 0.
 
     Whoever gets hold has to commit, or to ``let_go``.
@@ -128,6 +139,7 @@ async def hold_session(services: Services, name: SessionName, holder: str, *, wa
         name: of the session.
         holder: unique; asking again with the same succeeds.
         wait_s: seconds to wait for another turn that holds it.
+        is_told: the holder has asked already, and was told that another turn holds it.
 
     Raises:
         Conflict: ``conversation_locked``, another turn has held it all the while.
@@ -135,14 +147,18 @@ async def hold_session(services: Services, name: SessionName, holder: str, *, wa
     """
     deadline = services.monotonic() + wait_s
     with services.wakes.expect(name.sid) as wake:
-        asked = ask_for_session(services, name, holder)
+        ask = _queue_for_session if is_told else ask_for_session
+        asked: Awaitable[SessionHistory | TurnHeld | None] = ask(services, name, holder)
         try:
-            while isinstance(opened := await asyncio.shield(asked), TurnHeld):
+            while not isinstance(opened := await asyncio.shield(asked), SessionHistory):
+                if opened is None:  # it is theirs now, and is read once
+                    asked = ask_for_session(services, name, holder)
+                    continue
                 left_s = deadline - services.monotonic()
                 if left_s <= 0:
                     raise _locked(name, wait_s)
                 await wake.wait(min(left_s, opened.retry_in_s, LOOK_AGAIN_S))
-                asked = ask_for_session(services, name, holder)
+                asked = _queue_for_session(services, name, holder)
         except (asyncio.CancelledError, StateError):  # it may be ours all the same
             await asyncio.gather(asked, return_exceptions=True)  # giving it back goes by another connection
             await let_go(services, name, holder)

@@ -139,7 +139,7 @@ class Turn:
             return opened
         wait_s = self._wants.wait_within(services.config.session_wait_s)
         try:
-            return await hold_session(services, name, self._holder, wait_s=wait_s)
+            return await hold_session(services, name, self._holder, wait_s=wait_s, is_told=True)
         except Conflict:
             if not self._wants.forks:
                 raise

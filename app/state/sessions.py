@@ -98,11 +98,10 @@ def open_turn(
         StateError: the store refused it, or the session cannot be read.
     """
     names = _names(name)
-    args = (holder.encode(), channel, ttl_s, _LEASE_US, TURN_TTL_S)
     # The commit is read before as well: a server that does not know the script runs it after the last command.
     commands: list[Command] = [
         ("HMGET", names[0], *COMMIT_FIELDS),
-        ScriptCall(OPEN_TURN, names, args),
+        _opening(name, holder, channel, ttl_s),
         ("LRANGE", names[1], 0, -1),
     ]
 
@@ -110,6 +109,30 @@ def open_turn(
         return state.pipeline(commands, large=True)
 
     return _readable(_opened(ask(), ask))
+
+
+def queue_for_turn(
+    state: StateConnection, name: SessionName, holder: str, *, channel: str, ttl_s: int
+) -> Awaitable[TurnHeld | None]:
+    """Takes the lease of a session as ``open_turn`` does, and reads nothing: for who has to ask again and again.
+
+    Returns:
+        ``None``: it is theirs; ``open_turn`` reads it.
+
+    Raises:
+        StateUnavailable: no answer in time. The lease may have been taken all the same.
+        StateError: the store refused it, or the session cannot be read.
+    """
+    return _readable(_queued(state.run_script(*_opening(name, holder, channel, ttl_s), large=True)))
+
+
+async def _queued(asked: Awaitable[Any]) -> TurnHeld | None:
+    _, what, *fields = await asked
+    return TurnHeld(fields[0] / 1e6) if what == b"held" else None
+
+
+def _opening(name: SessionName, holder: str, channel: str, ttl_s: int) -> ScriptCall:
+    return ScriptCall(OPEN_TURN, _names(name), (holder.encode(), channel, ttl_s, _LEASE_US, TURN_TTL_S))
 
 
 async def _opened(

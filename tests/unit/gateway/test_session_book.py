@@ -61,12 +61,16 @@ def result(call: str) -> dict[str, Any]:
 
 
 class Lossy:
-    """The store in memory: some answers of scripts are lost on the way back; others, of pipelines, are overtaken."""
+    """The store in memory: some answers of scripts are lost on the way back; others, of pipelines, are overtaken.
+
+    It counts how often a session was read.
+    """
 
     def __init__(self, state: Any) -> None:
         self._state = state
         self.lose: Callable[[str], bool] = lambda _: False
         self.meanwhile: dict[str, Callable[[], Awaitable[object]]] = {}
+        self.reads = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._state, name)
@@ -76,6 +80,7 @@ class Lossy:
 
     async def pipeline(self, commands: Any, **options: Any) -> Any:
         commands = list(commands)
+        self.reads += any(command[0] == "LRANGE" for command in commands)
         reply = await self._state.pipeline(commands, **options)
         for command in commands:
             if isinstance(command, ScriptCall) and command.script.name in self.meanwhile:
@@ -139,6 +144,20 @@ async def test_a_wake_is_not_waited_out(services: Services, monkeypatch: pytest.
     await let_go(services, NAME, "a")
     services.wakes.ear.heard(NAME.sid.encode())
     await asyncio.wait_for(waiting, 10)
+
+
+async def test_who_waits_reads_it_once_it_is_theirs(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_book, "LOOK_AGAIN_S", 0.001)
+    await create_session(services, NAME, "acme", said(user()))
+    await hold_session(services, NAME, "a", wait_s=0)
+    state: Any = services.state
+    before = state.reads
+    waiting = asyncio.ensure_future(hold_session(services, NAME, "b", wait_s=30, is_told=True))
+    await asyncio.sleep(0.05)
+    assert state.reads == before
+    await let_go(services, NAME, "a")
+    assert (await asyncio.wait_for(waiting, 10)).head.messages == 1
+    assert state.reads == before + 1
 
 
 async def test_who_stops_waiting_does_not_hold_it(services: Services) -> None:

@@ -122,6 +122,17 @@ async def test_a_held_session_says_when_to_look_again() -> None:
     assert await one.try_open("r1") == TurnHeld(2.5)
 
 
+@pytest.mark.parametrize(
+    ("reply", "queued"), [([b"r1", b"held", 2_500_000], TurnHeld(2.5)), ([b"r1", b"open", *HEAD], None)]
+)
+async def test_who_queues_reads_nothing(reply: list[Any], queued: TurnHeld | None) -> None:
+    _, state = store(reply)
+    asking = sessions.queue_for_turn(state, NAME, "r1", channel=CHANNEL, ttl_s=TTL_S)  # type: ignore[arg-type]
+    ((call, large),) = state.asked
+    assert (call.script.name, large) == ("open_turn", True)  # what it answers may hold long instructions
+    assert await asking == queued
+
+
 @pytest.mark.parametrize("at", [0, 1, 2])
 async def test_a_command_that_is_refused_fails_the_opening(at: int) -> None:
     replies = opened()
