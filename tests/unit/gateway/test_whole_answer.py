@@ -61,7 +61,6 @@ async def test_a_refused_tool_choice_is_noted_and_asked_differently() -> None:
     assert ("tool_choice", "auto") in whole.call.report.adjusted
 
 
-
 async def test_nonsense_tells_the_id_of_its_call() -> None:
     with pytest.raises(BadUpstreamReply) as caught:
         await answered(Corridor(FakeReply(b"<html>", headers={"request-id": "req_1"})))
