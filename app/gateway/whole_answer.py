@@ -65,7 +65,7 @@ async def answer_whole(
     try:
         answers = await _answers(services, admitted, call, record, tape)
     except UpstreamStatus as error:
-        if not refused_forced_tool(error):
+        if not refused_forced_tool(error) or (tape is not None and tape.pieces):  # another choice has been answered
             raise
         call = downgraded(services, entry.request, max_tokens=admitted.call.max_tokens, admitted=admitted)
         if tape is not None:

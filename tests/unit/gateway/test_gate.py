@@ -18,6 +18,7 @@ from app.schemas.admin import KeyCache, NewKey
 from app.state import api_keys, connect
 from app.state.connection import StateConnection
 from tests.support.services import NOW, StateAway, make_services
+from tests.support.steered_state import SteeredState
 from tests.support.tokens import SECRET, token
 
 KEY = "gateway-key-for-tests"
@@ -301,15 +302,16 @@ async def test_who_needs_no_look_up_is_known_as_it_is() -> None:
 
 
 async def test_a_key_that_was_looked_up_is_recalled_from_then_on(state: StateConnection) -> None:
-    setup = Setup(state)
+    setup = Setup(steered := SteeredState(state))
     _, text = await stored(state, models=("opus",), cache=KeyCache(mode="on"))
     caller = await setup.caller(text)
     assert not setup.gate.remembers(caller)
     assert setup.gate.recalled(caller) is None
     looked_up = await setup.gate.verified(caller)
     assert setup.gate.remembers(caller)
-    await state.close()
+    steered.steps.clear()
     assert setup.gate.recalled(caller) == looked_up
+    assert steered.steps == []
     assert (looked_up.models, looked_up.cache.mode) == (("opus",), "on")
 
 
