@@ -433,17 +433,22 @@ async def test_a_key_without_the_scope_has_no_sessions(client: Asker, stream: bo
 
 
 @STREAMED
-async def test_a_session_that_is_deleted_while_a_turn_runs_stays_deleted(client: Asker, stream: bool) -> None:
-    assert (await client.ask("first", session_id="s")).status == 200
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
+async def test_a_session_that_is_deleted_while_a_turn_runs_stays_deleted(
+    client: Asker, stream: bool, is_first: bool
+) -> None:
+    if not is_first:
+        assert (await client.ask("first", session_id="s")).status == 200
     slow = f"{PROMPT} [[sim: output_tokens=20 tokens_per_second=60]]"
     turn = asyncio.ensure_future(client.ask(slow, session_id="s", stream=stream))
     await until(lambda: services_of(client.here).ledger.open_permits)
     await asyncio.sleep(0.1)
-    assert (await client.route("DELETE", "/s")).status == 200
+    assert (await client.route("DELETE", "/s")).status == (404 if is_first else 200)
     reply = await turn
     assert b"conversation_changed" in reply.body
     assert b"[DONE]" not in reply.body
     assert reply.status == (200 if stream else 409)
+    await until(lambda: not services_of(client.here)._beside)
     assert await client.told("s") == []
     assert json.loads((await client.route("GET")).body)["data"] == []
     stats = json.loads((await client.route("GET", "/stats")).body)
