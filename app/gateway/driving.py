@@ -24,11 +24,12 @@ from app.errors import (
 )
 from app.gateway.admission import state_needed
 from app.gateway.chat import Admitted
-from app.gateway.entrance import Entry, Shared, key_reused
+from app.gateway.entrance import Entry
 from app.gateway.finishing import Contents, finish
 from app.gateway.flights import Flight
 from app.gateway.live_answer import LiveAnswer
 from app.gateway.services import Services
+from app.gateway.shared_answer import Shared, key_reused
 from app.gateway.whole_answer import answer_whole
 from app.state.answers import (
     Follow,

@@ -8,59 +8,37 @@ these it is the admission alone. Contract: DESIGN.md sections 3 and 4.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
-from msgspec import Struct
-
 from app.domain.auth import Caller
-from app.domain.caching import CachePlan, plan_cache
 from app.domain.calls import MessagesCall
 from app.domain.limits import Refusal, Use
 from app.domain.pricing import WorstCase, worst_case
 from app.domain.sessions import SessionName
-from app.errors import GatewayError, IdempotencyKeyReused, RateLimited, StateError, StateUnavailable
+from app.errors import GatewayError, RateLimited, StateError, StateUnavailable
 from app.gateway.admission import limited, scope_missing, state_needed
 from app.gateway.chat import Admitted, ChatRequest
 from app.gateway.flights import Flight
 from app.gateway.ledger import NOTHING_USED, Permit
 from app.gateway.services import Services
 from app.gateway.session_book import EVICTED_HEADER, session_headers, session_scope
+from app.gateway.shared_answer import Shared, key_reused, shared_answer
 from app.gateway.spending import Spending, demand_of, granted
 from app.gateway.turns import Turn
 from app.observability.record import RequestRecord
-from app.state.answers import Slot, join_flight, land_flight, unfollow
+from app.state.answers import land_flight, unfollow
 from app.state.connection import Command, Reply
 from app.state.kept_answers import kept_commands, read_kept
 from app.state.scripts import ScriptCall
 from app.state.session_index import peek_commands, read_peek
 from app.state.wakes import Wake
-from app.translate.answer_identity import request_fingerprint, same_answer_key
 from app.translate.chat_to_messages import to_messages
 from app.translate.kept_thinking import kept_ids
 
 CACHE_HEADER = "x-claude-wrapper-cache"
 BYPASS = {CACHE_HEADER: "BYPASS"}
-
-
-class Shared(Struct, frozen=True, kw_only=True):
-    """An answer that equal requests share.
-
-    Args:
-        slot: where it is.
-        fingerprint: of the whole request, for an ``Idempotency-Key``; else empty.
-        max_age_s: of an answer that is good enough; ``None``: any.
-        joins: an answer that is there, or in the making, is good enough.
-        ttl_s: seconds that it is kept; 0: only while it is made.
-    """
-
-    slot: Slot
-    fingerprint: bytes = b""
-    max_age_s: float | None = None
-    joins: bool = True
-    ttl_s: int
 
 
 class Entry:
@@ -131,7 +109,7 @@ class Entry:
         services, request, caller = self._services, self.request, self._caller
         permit_id = services.ledger.new_id()
         owner = caller if caller.verified else await self._owner()
-        self.shared = self._shared(owner)
+        self.shared = shared_answer(services, request, owner)
         commands: list[Command] = []
         try:
             if self.shared is not None and self._board(self.shared):
@@ -192,41 +170,12 @@ class Entry:
             return caller  # what its key says of sharing would not be worth a look-up; its admission brings it
         return await services.gate.verified(caller)
 
-    def _shared(self, owner: Caller) -> Shared | None:
-        services, request = self._services, self.request
-        wants, chat = request.wants, request.chat
-        if wants.idempotency_key:
-            scope = session_scope(services, owner)
-            named = hashlib.sha256(f"once {scope} {wants.idempotency_key}".encode()).hexdigest()
-            return Shared(
-                slot=Slot("once", owner.tag, named[:40]),
-                fingerprint=request_fingerprint(chat, request.thinking_tokens),
-                ttl_s=services.config.idempotency_ttl,
-            )
-        plan = self._cache_plan(owner)
-        if plan is None:
-            return None
-        scope = session_scope(services, owner)
-        identity = same_answer_key(chat, request.call, thinking_tokens=request.thinking_tokens)
-        digest = hashlib.sha256(f"answer {scope} ".encode() + identity).hexdigest()
-        return Shared(
-            slot=Slot("answer", owner.tag, digest[:40]),
-            max_age_s=plan.max_age_s,
-            joins=plan.reads,
-            ttl_s=plan.ttl_s if plan.stores else 0,
-        )
-
-    def _cache_plan(self, owner: Caller) -> CachePlan | None:
-        if self.request.session or owner.credential:
-            return None  # a conversation goes on, it does not repeat itself; and nobody pays for another's answer
-        return plan_cache(owner.cache.over(self._services.cache_rule), self.request.wants.cache)
-
     def _board_late(self) -> None:
         """What its key says of sharing is known only now: the store has yet to be asked for the answer."""
         owner = self._services.gate.recalled(self._caller)
         if owner is None or self.permit.degraded:
             return
-        self.shared = self._shared(owner)
+        self.shared = shared_answer(self._services, self.request, owner)
         if self.shared is not None:
             self._board(self.shared)
 
@@ -261,15 +210,8 @@ class Entry:
 
     def join_command(self, permit_id: str = "") -> ScriptCall:
         """Asks the store for the shared answer, or who makes it."""
-        shared = self.shared
-        assert shared is not None  # noqa: S101 - for the type checker
-        return join_flight(
-            shared.slot,
-            permit_id or self.permit.id,
-            channel=self._services.wakes.channel,
-            fingerprint=shared.fingerprint,
-            max_age_s=shared.max_age_s,
-        )
+        assert self.shared is not None  # noqa: S101 - for the type checker
+        return self.shared.join_command(permit_id or self.permit.id, channel=self._services.wakes.channel)
 
     def _session(self, owner: Caller) -> SessionName | None:
         request = self.request
@@ -420,11 +362,3 @@ class Entry:
         self.settle(complete=False)
         self._leave_session()
         self._expect_no_wake()
-
-
-def key_reused() -> IdempotencyKeyReused:
-    """The error of an ``Idempotency-Key`` that belongs to another request."""
-    return IdempotencyKeyReused(
-        "This Idempotency-Key was sent before with another request. Send the same request again, or take a new key.",
-        param="header.idempotency-key",
-    )

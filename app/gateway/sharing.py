@@ -23,10 +23,11 @@ from app.errors import (
 )
 from app.gateway.chat import downgraded
 from app.gateway.driving import LEADS, Drive
-from app.gateway.entrance import CACHE_HEADER, Entry, Shared, key_reused
+from app.gateway.entrance import CACHE_HEADER, Entry
 from app.gateway.flights import Flight, is_of_a_turn
 from app.gateway.ledger import Permit
 from app.gateway.services import Services
+from app.gateway.shared_answer import Shared, key_reused
 
 BROKEN_OFF: Final = "The answer broke off: whoever was getting it is gone."
 
