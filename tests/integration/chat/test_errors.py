@@ -471,7 +471,7 @@ async def test_bug_of_ours_is_a_500_that_quotes_the_request_id(monkeypatch, capl
     def broken(*_: object, **__: object) -> None:
         raise ValueError(PROMPT_CANARY)
 
-    monkeypatch.setattr("app.gateway.complete.to_chat", broken)
+    monkeypatch.setattr("app.gateway.whole_answer.to_chat", broken)
 
     async def script(peer: Peer) -> None:
         await peer.request()

@@ -277,7 +277,7 @@ def test_it_runs_without_a_directory_to_write_to(tmp_path: Path) -> None:
         ([], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "Inside Kubernetes"),
         (["-w", "2"], {"CLAUDE_WRAPPER_REDIS_URL": "memory://"}, "memory:// is private to a process"),
         ([], {"CLAUDE_WRAPPER_WORKRES": "2"}, "Did you mean CLAUDE_WRAPPER_WORKERS?"),
-        ([], {"CLAUDE_WRAPPER_MAX_SESSIONS": "2"}, "does not have that feature yet"),
+        ([], {"CLAUDE_WRAPPER_MAX_SESSIONS": "0"}, "CLAUDE_WRAPPER_MAX_SESSIONS: "),
         ([], {"CLAUDE_WRAPPER_MODELS_FILE": "/no/such/file.toml"}, "CLAUDE_WRAPPER_MODELS_FILE: "),
         ([], {"ANTHROPIC_BASE_URL": "api.anthropic.com"}, "ANTHROPIC_BASE_URL: takes a URL"),
         (["--mock"], {"CLAUDE_WRAPPER_SIMULATOR_TTFT_MS": "x"}, "CLAUDE_WRAPPER_SIMULATOR_TTFT_MS: 'x'"),
