@@ -76,6 +76,10 @@ def test_streamed_reasoning_equals_the_plain_one(client: OpenAI, topic: str) -> 
     assert "".join(delta.content or "" for delta in deltas) == plain.content
 
 
+#: No signature of anybody's.
+TAMPERED = "bm90IGEgc2lnbmF0dXJl"
+
+
 def called_with_reasoning(client: OpenAI, topic: str) -> list[Any]:
     """A conversation up to the result of a tool, with the thinking that led to the call."""
     messages = ask(f"{topic}: what is the weather in Rome?")
@@ -117,9 +121,22 @@ def test_a_client_that_loses_the_thinking_is_served_all_the_same(client: OpenAI,
     assert "twenty degrees" in (completion.choices[0].message.content or "")
 
 
-def test_thinking_that_was_tampered_with_is_refused(client: OpenAI, topic: str) -> None:
+def test_thinking_that_was_tampered_with_does_not_take_the_place_of_what_was_kept(
+    client: OpenAI, gateway: MockGateway, topic: str
+) -> None:
     messages = called_with_reasoning(client, topic)
-    messages[1]["thinking_blocks"][0]["signature"] = "bm90IGEgc2lnbmF0dXJl"
+    signature = messages[1]["thinking_blocks"][0]["signature"]
+    messages[1]["thinking_blocks"][0]["signature"] = TAMPERED
+    client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER], reasoning_effort="medium")
+    _, call = gateway.upstream_calls(topic)
+    thinking, _ = call["body"]["messages"][1]["content"]
+    assert thinking["signature"] == signature
+
+
+def test_thinking_of_calls_that_nobody_kept_is_refused_when_it_was_tampered_with(client: OpenAI, topic: str) -> None:
+    messages = called_with_reasoning(client, topic)
+    messages[1]["tool_calls"][0]["id"] = messages[2]["tool_call_id"] = "call_of_another_gateway"
+    messages[1]["thinking_blocks"][0]["signature"] = TAMPERED
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER], reasoning_effort="medium")
 
