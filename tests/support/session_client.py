@@ -8,16 +8,18 @@ async with session_client(replicas.port, key.text) as client:
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
+import pytest
 from msgspec import Struct
 
 from tests.support.chat_frames import frames
-from tests.support.replicas import MODEL
+from tests.support.replicas import MODEL, Key, Replicas
 from workers.simulator.answers.text import opening
 
 #: A client that the gateway cannot lose.
@@ -187,3 +189,19 @@ def answers_in_place(said: Sequence[tuple[str, str]]) -> bool:
     That is so if the prompt of each was the session as it stood before it.
     """
     return all(answer.startswith(opening(question, turn)) for turn, (question, answer) in enumerate(said, 1))
+
+
+_tenants = (f"tenant-{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def key(replicas: Replicas) -> Key:
+    """Of a tenant that nobody else has; used by importing it, as ``client`` is."""
+    return replicas.create_key(next(_tenants))
+
+
+@pytest.fixture
+async def client(replicas: Replicas, key: Key) -> AsyncIterator[SessionClient]:
+    """Of the replicas of a test's module."""
+    async with session_client(replicas.port, key.text) as client:
+        yield client

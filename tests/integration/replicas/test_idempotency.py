@@ -4,79 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 import pytest
 
-from tests.support.chat_frames import deltas, frames
+from tests.support.chat_frames import frames
 from tests.support.chat_wire import Reply, post, until
 from tests.support.redis import RedisServer, RedisServers, redis_servers
-from tests.support.replicas import MODEL, Key
+from tests.support.replicas import Key
 from tests.support.replicas_here import ReplicasHere, replicas_here
-from tests.support.simulator import Simulator, running_simulator
+from tests.support.shared_requests import SLOW, body, clean_replicas, key, own_server, simulator, text_of, topic
+from tests.support.simulator import Simulator
 
-__all__ = ["redis_servers"]
+__all__ = ["key", "own_server", "redis_servers", "simulator", "topic"]
 
-#: Long enough for everybody to come aboard, however busy the machine is.
-SLOW = "[[sim: ttft_ms=700 output_tokens=30]]"
 
 both_forms = pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 
 
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    with running_simulator(journal=5000) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[RedisServer]:
-    servers = RedisServers()
-    yield servers()
-    servers.end()
-
-
 @pytest.fixture
 async def replicas(own_server: RedisServer, simulator: Simulator) -> AsyncIterator[ReplicasHere]:
-    """Three on an empty Redis, which leave nothing behind."""
-    own_server.ask("FLUSHALL")
-    async with replicas_here(own_server, simulator, upstream_retries=0, secret="") as replicas:
+    async with clean_replicas(own_server, simulator, secret="") as replicas:
         yield replicas
-        await replicas.at_rest()
-        assert not replicas.keys("flight")
-        for gateway in replicas.gateways:
-            assert not gateway.app._app.state.services.flights._open
-
-
-@pytest.fixture
-async def key(replicas: ReplicasHere) -> Key:
-    return await replicas.create_key("acme")
-
-
-@pytest.fixture
-def topic(request: pytest.FixtureRequest) -> str:
-    """Stands in no other prompt."""
-    return f"{request.node.name} {random.randrange(10**9)}"
-
-
-def body(prompt: str, **fields: Any) -> bytes:
-    return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": prompt}], **fields}).encode()
 
 
 def named(name: str, **further: str) -> dict[str, str]:
     return {"idempotency-key": name, **{header.replace("_", "-"): value for header, value in further.items()}}
-
-
-def text_of(reply: Reply) -> str:
-    """What an answer says, plain or streamed."""
-    assert reply.status == 200, reply.body
-    if reply.headers["content-type"] == "application/json":
-        content: str = json.loads(reply.body)["choices"][0]["message"]["content"]
-        return content
-    assert frames(reply.body)[-1] == "[DONE]"
-    return "".join(delta.get("content") or "" for delta in deltas(reply.body))
 
 
 def is_replayed(reply: Reply) -> bool:

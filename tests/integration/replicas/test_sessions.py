@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
 
 from tests.support.redis import RedisServers
 from tests.support.replicas import Key, Replicas, running_replicas
-from tests.support.session_client import SessionClient, answers_in_place, exchanges, session_client, user
+from tests.support.session_client import SessionClient, answers_in_place, client, exchanges, key, user
+
+__all__ = ["client", "key"]
 
 #: Of each of two writers.
 TURNS_EACH = 1000
@@ -33,20 +35,6 @@ def replicas() -> Iterator[Replicas]:
             yield replicas
     finally:
         servers.end()
-
-
-_tenants = (f"tenant-{number}" for number in itertools.count())
-
-
-@pytest.fixture
-def key(replicas: Replicas) -> Key:
-    return replicas.create_key(next(_tenants))
-
-
-@pytest.fixture
-async def client(replicas: Replicas, key: Key) -> AsyncIterator[SessionClient]:
-    async with session_client(replicas.port, key.text) as client:
-        yield client
 
 
 @pytest.mark.timeout(300)

@@ -6,15 +6,17 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import aiohttp
 import pytest
 
 from app.state.limits import LEASE_S
 from tests.support.redis import RedisServers
-from tests.support.replicas import Key, Replicas, running_replicas
-from tests.support.session_client import Said, SessionClient, answers_in_place, exchanges, session_client
+from tests.support.replicas import Replicas, running_replicas
+from tests.support.session_client import Said, SessionClient, answers_in_place, client, exchanges, key
+
+__all__ = ["client", "key"]
 
 #: Whoever finds a session that a dead turn holds waits for its lease; the rest is the machine's.
 FREE_WITHIN_S = LEASE_S + 8.0
@@ -40,20 +42,6 @@ def replicas() -> Iterator[Replicas]:
             yield replicas
     finally:
         servers.end()
-
-
-_tenants = (f"tenant-{number}" for number in itertools.count())
-
-
-@pytest.fixture
-def key(replicas: Replicas) -> Key:
-    return replicas.create_key(next(_tenants))
-
-
-@pytest.fixture
-async def client(replicas: Replicas, key: Key) -> AsyncIterator[SessionClient]:
-    async with session_client(replicas.port, key.text) as client:
-        yield client
 
 
 async def attempt(client: SessionClient, text: str, *, session: str) -> Said | None:

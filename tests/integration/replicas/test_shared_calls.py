@@ -9,22 +9,23 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any
 
 import pytest
 
-from tests.support.chat_frames import deltas, frames
+from tests.support.chat_frames import frames
 from tests.support.chat_wire import Reply, Wire, post, until
-from tests.support.redis import RedisServer, RedisServers
-from tests.support.replicas import MODEL, Key
-from tests.support.replicas_here import ReplicasHere, replicas_here
-from tests.support.simulator import Simulator, running_simulator
+from tests.support.redis import RedisServer
+from tests.support.replicas import Key
+from tests.support.replicas_here import ReplicasHere
+from tests.support.shared_requests import SLOW, body, clean_replicas, key, own_server, simulator, text_of, topic
+from tests.support.simulator import Simulator
+
+__all__ = ["key", "own_server", "simulator", "topic"]
 
 CACHED = {"cache-control": "max-age=60"}
 
-#: Long enough for everybody to come aboard, however busy the machine is.
-SLOW = "[[sim: ttft_ms=700 output_tokens=30]]"
 #: Some 20 seconds of answer.
 LONG = "[[sim: tokens_per_second=20 delta_tokens=1 output_tokens=400]]"
 
@@ -33,54 +34,10 @@ CANCELLED_WITHIN_S = 0.1
 TRIES = 3
 
 
-@pytest.fixture(scope="module")
-def simulator() -> Iterator[Simulator]:
-    with running_simulator(journal=5000) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[RedisServer]:
-    servers = RedisServers()
-    yield servers()
-    servers.end()
-
-
 @pytest.fixture
 async def replicas(own_server: RedisServer, simulator: Simulator) -> AsyncIterator[ReplicasHere]:
-    """Three on an empty Redis, which leave nothing behind."""
-    own_server.ask("FLUSHALL")
-    async with replicas_here(own_server, simulator, upstream_retries=0) as replicas:
+    async with clean_replicas(own_server, simulator) as replicas:
         yield replicas
-        await replicas.at_rest()
-        assert not replicas.keys("flight")
-        for gateway in replicas.gateways:
-            assert not gateway.app._app.state.services.flights._open
-
-
-@pytest.fixture
-async def key(replicas: ReplicasHere) -> Key:
-    return await replicas.create_key("acme")
-
-
-@pytest.fixture
-def topic(request: pytest.FixtureRequest) -> str:
-    """Stands in no other prompt."""
-    return f"{request.node.name} {random.randrange(10**9)}"
-
-
-def body(prompt: str, **fields: Any) -> bytes:
-    return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": prompt}], **fields}).encode()
-
-
-def text_of(reply: Reply) -> str:
-    """What an answer says, plain or streamed."""
-    assert reply.status == 200, reply.body
-    if reply.headers["content-type"] == "application/json":
-        content: str = json.loads(reply.body)["choices"][0]["message"]["content"]
-        return content
-    assert frames(reply.body)[-1] == "[DONE]"
-    return "".join(delta.get("content") or "" for delta in deltas(reply.body))
 
 
 def words(reply: Reply) -> str:

@@ -379,7 +379,8 @@ async def test_who_follows_a_leader_that_fails_or_dies_is_woken(state: StateConn
         await run_out(state, ANSWER)
         await join(state, ANSWER, "r2", channel="cw:other")
         await land(state, ANSWER, "r2", None)
-        await until(lambda: messages == [b"wake ab12"])
+        await until(lambda: bool(messages))
+        assert messages == [b"wake ab12"]
 
 
 async def test_an_answer_that_comes_late_wakes_those_who_follow_another_leader(state: StateConnection) -> None:
@@ -389,7 +390,8 @@ async def test_an_answer_that_comes_late_wakes_those_who_follow_another_leader(s
         await join(state, ANSWER, "r2", channel="cw:other")
         await join(state, ANSWER, "f1")
         await land(state, ANSWER, "r1", b"late")
-        await until(lambda: messages == [b"wake ab12"])
+        await until(lambda: bool(messages))
+        assert messages == [b"wake ab12"]
 
 
 # Times to live, and damage
