@@ -68,6 +68,11 @@ Lifetime = Annotated[int, Meta(ge=1, le=30 * 86_400)]
 SessionTtl = Annotated[int, Meta(ge=1, le=48 * 3600)]
 #: Whole seconds; less than a session lives, since ``volatile-ttl`` evicts by the time that is left.
 CacheTtl = Annotated[int, Meta(ge=1, le=1800)]
+#: From none to all.
+Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+#: Of a limit; above 1 it is never reached.
+Threshold = Annotated[float, Meta(gt=0, le=10, description="a share such as 0.8")]
+Days = Annotated[float, Meta(gt=0, le=365, description="a number of days")]
 SecondsOrZero = Annotated[float, Meta(ge=0, le=86400, description="a number of seconds")]
 
 
@@ -83,6 +88,13 @@ class Config(Struct, frozen=True, kw_only=True):
     verbose: Annotated[bool, Help("log every request")] = False
     mock: Annotated[bool, Help("answer from the built-in simulator instead of Anthropic")] = False
     log_format: Annotated[Literal["auto", "text", "json"], Help("auto: json with --production, else text")] = "auto"
+    log_sample: Annotated[
+        Share, Help("share of the successful requests that get a line in the log; failed and slow ones always do")
+    ] = 1.0
+    log_bodies: Annotated[
+        bool, Help("log the beginning of request and reply bodies, redacted: they hold prompts; only with --debug")
+    ] = False
+    slow_s: Annotated[Seconds, Help("what takes longer is logged as slow")] = 1.0
     data_dir: Annotated[
         str, Help("directory of the embedded state server, PID files and logs; empty: the user's state directory")
     ] = ""
@@ -108,6 +120,11 @@ class Config(Struct, frozen=True, kw_only=True):
         Help("at SIGTERM, requests in flight get this long to finish"),
     ] = 300.0
     drain_delay_s: Annotated[SecondsOrZero, Help("at SIGTERM, go on accepting this long while not ready")] = 0.0
+    compression: Annotated[
+        Literal["auto", "zstd", "gzip", "off"],
+        Help("how plain replies are compressed for clients that accept it; auto: zstd, else gzip; streams never are"),
+    ] = "auto"
+    compression_min_bytes: Annotated[Size, Help("smaller replies are sent as they are (8KiB)", kind="size")] = 8192
     cors_origins: Annotated[
         tuple[Origin, ...],
         Meta(description="* or origins such as https://chat.example.com, in lower case, with commas between them"),
@@ -244,6 +261,57 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = ""
     upstream_ca_bundle: Annotated[str, Help("PEM file of CAs to trust; empty: SSL_CERT_FILE or the system's")] = ""
 
+    # Metrics, traces, alerts
+    metrics: Annotated[
+        Literal["open", "admin", "off"], Help("who may read /metrics: everybody, or the scope admin; off: nobody")
+    ] = "open"
+    otlp_endpoint: Annotated[
+        str,
+        Help(
+            "OTLP/HTTP endpoint of traces and metrics, such as http://collector:4318; needs the extra otel",
+            env=("CLAUDE_WRAPPER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ),
+    ] = ""
+    trace_sample: Annotated[Share, Help("share of the requests without a sampled traceparent that are traced")] = 1.0
+    health_monitoring: Annotated[
+        bool, Help("evaluate alerts in the gateway: one worker of all replicas does; see claude-wrapper monitor")
+    ] = False
+    monitor_interval_s: Annotated[Seconds, Help("alerts are evaluated this often")] = 10.0
+    alert_window_s: Annotated[
+        int, Meta(ge=60, le=3600), Help("response time and errors are those of so many seconds, rounded up to minutes")
+    ] = 300
+    alert_min_requests: Annotated[Positive, Help("fewer requests than this say nothing about times and errors")] = 20
+    alert_hold_off_s: Annotated[
+        SecondsOrZero, Help("after a change of an alert was told, its next change waits this long")
+    ] = 60.0
+    alert_response_time_s: Annotated[
+        Seconds, Help("mean response time from which there is a warning (plain: whole; streams: first token)")
+    ] = 2.0
+    alert_response_time_critical_s: Annotated[Seconds, Help("mean response time that is critical")] = 5.0
+    alert_error_rate: Annotated[Threshold, Help("share of 5xx and broken streams from which there is a warning")] = 0.05
+    alert_error_rate_critical: Annotated[Threshold, Help("share of 5xx and broken streams that is critical")] = 0.1
+    alert_memory: Annotated[
+        Threshold, Help("share of the memory of a replica, or of Redis, from which there is a warning")
+    ] = 0.8
+    alert_memory_critical: Annotated[Threshold, Help("share of the memory that is critical")] = 0.9
+    alert_sessions: Annotated[
+        Threshold, Help("share of its sessions that a tenant has, from which there is a warning")
+    ] = 0.8
+    alert_sessions_critical: Annotated[Threshold, Help("share of its sessions that is critical")] = 0.95
+    alert_budget: Annotated[Threshold, Help("share of a budget that is spent, from which there is a warning")] = 0.8
+    alert_budget_critical: Annotated[Threshold, Help("share of a budget that is critical")] = 1.0
+    alert_forecast_days: Annotated[
+        Days, Help("warning when sessions or memory reach their maximum within so many days at the present trend")
+    ] = 7.0
+    alert_forecast_critical_days: Annotated[Days, Help("as above, critical")] = 1.0
+    alert_webhook_url: Annotated[str, Help("URL that is told of every change of an alert", secret=True)] = ""
+    alert_webhook_format: Annotated[
+        Literal["json", "slack"], Help("json: an object of our own; slack: a message for Slack and what understands it")
+    ] = "json"
+    alert_webhook_secret: Annotated[
+        str, Help("signs what the webhook is sent (HMAC-SHA256, Standard Webhooks)", secret=True)
+    ] = ""
+
     # Translation
     strict: Annotated[bool, Help("answer 400 where a parameter would be ignored or adjusted")] = False
     model_aliases: Annotated[
@@ -299,7 +367,7 @@ class Config(Struct, frozen=True, kw_only=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown, apart from the URLs."""
-        mine = (self.api_key, self.admin_key, self.secret, self.jwt_secret)
+        mine = (self.api_key, self.admin_key, self.secret, self.jwt_secret, self.alert_webhook_secret)
         return tuple(secret for secret in (*mine, *self.anthropic_keys, self.anthropic_auth_token) if secret)
 
 

@@ -45,6 +45,20 @@ class RequestRecord(Struct):
         degraded: it was served by this worker's own count, because the state store was away.
         key_guessed: the key was nobody's, and somebody may be trying many.
         client_credential: Anthropic was called with the client's own key.
+        source: what kind of caller it is, one of ``app.domain.auth.Source``; empty while nobody knows.
+        model_label: the model as metrics know it: one of the table, or ``other``; empty where no model is asked for.
+        retries: of ``attempts``, those that repeated a call that had failed.
+        verdict: of the admission: ``admitted``, ``admitted_alone`` (the state store was away), or why not.
+        cache: what the response cache did: ``hit``, ``joined``, ``miss`` or ``bypass``; empty where nothing was asked.
+        saved_nano: what an answer from the cache would have cost, in nano-dollars.
+        began_at: when the request came in. This and the following are seconds of one monotonic clock, 0: not reached.
+        read_at: its body was read.
+        translated_at: it was decoded and translated.
+        admitted_at: it was let in, or refused.
+        sent_at: its first call left for Anthropic.
+        answered_at: Anthropic's reply headers were there.
+        first_token_at: the first frame of a stream was there.
+        ended_at: Anthropic's last reply was complete.
     """
 
     request_id: str
@@ -69,6 +83,20 @@ class RequestRecord(Struct):
     degraded: bool = False
     key_guessed: bool = False
     client_credential: bool = False
+    source: str = ""
+    model_label: str = ""
+    retries: int = 0
+    verdict: str = ""
+    cache: str = ""
+    saved_nano: int = 0
+    began_at: float = 0.0
+    read_at: float = 0.0
+    translated_at: float = 0.0
+    admitted_at: float = 0.0
+    sent_at: float = 0.0
+    answered_at: float = 0.0
+    first_token_at: float = 0.0
+    ended_at: float = 0.0
 
     def fields(self) -> dict[str, Any]:
         """The fields of a log record, leaving out what the request did not have."""

@@ -15,6 +15,12 @@ Source: DESIGN.md section 3.
 | ``cw:{_}:keys:v1`` | hash: key id -> tenant, the index of API keys | none | ``api_keys`` |
 | ``cw:{_}:revoked:v1`` | sorted set: ``<tag> <key id>`` -> Unix us | 1 h | ``api_keys``, at each change |
 | ``cw:{_}:audit:v1`` | stream: who changed which key, when; the last 10,000 | 400 days | ``api_keys`` |
+| ``cw:{_}:minute:v1:<minute>`` | hash: figures of all workers in a minute since 1970 | 48 h | ``minutes`` |
+| ``cw:{_}:hour:v1:<hour>`` | the same of an hour since 1970 | 5 days | ``minutes`` |
+| ``cw:{_}:requests:v1`` | stream: the latest request records, as JSON | 48 h | ``request_log`` |
+| ``cw:{_}:leader:v1`` | who evaluates alerts | 10 s | ``leader`` |
+| ``cw:{_}:alerts:v1`` | how every alert stands, and what is still to be told, as JSON | 400 days | ``alerts`` |
+| ``cw:{_}:watched:v1`` | sorted set: ``<tag> <key id>`` with a budget -> Unix second of use | 48 h | ``watched`` |
 | ``cw:{_}:guesses:v1:<address>`` | wrong keys tried from a client address this minute | 60 s | ``guesses`` |
 | ``cw:{<tag>}:rates:v1:<key id>`` | balances of the token buckets of a key | 48 h | ``limits`` |
 | ``cw:{<tag>}:rates:v1:*`` | the same of the tenant | 48 h | ``limits`` |
@@ -64,6 +70,15 @@ REVOKED_TTL_S = 3600
 AUDIT_TTL_S = 400 * 86_400
 GUESSES_TTL_S = 60
 
+#: What the dashboard shows by the minute, and by the hour: two days, and the two before them to compare with.
+MINUTE_TTL_S = 48 * 3600
+HOUR_TTL_S = 120 * 3600
+REQUESTS_TTL_S = 48 * 3600
+#: Renewed every third of it; after a leader's death another one takes over within 15 s.
+LEADER_TTL_S = 10
+ALERTS_TTL_S = 400 * 86_400
+WATCHED_TTL_S = 48 * 3600
+
 #: Blocks of thinking have to outlive every session and cached answer.
 KEPT_TTL_S = STATE_TTL_S
 #: A flight is renewed as the lease of its request is; a dead one is only a name.
@@ -88,6 +103,22 @@ PROBE = "cw:{_}:probe:v1"
 def worker(worker_id: str) -> str:
     """Figures of one worker, for ``WORKER_TTL_S``."""
     return f"cw:{{_}}:worker:v1:{worker_id}"
+
+
+REQUESTS = "cw:{_}:requests:v1"
+LEADER = "cw:{_}:leader:v1"
+ALERTS = "cw:{_}:alerts:v1"
+WATCHED = "cw:{_}:watched:v1"
+
+
+def minute(number: int) -> str:
+    """Figures of all workers in a minute, counted since 1970, for ``MINUTE_TTL_S``."""
+    return f"cw:{{_}}:minute:v1:{number}"
+
+
+def hour(number: int) -> str:
+    """Figures of all workers in an hour, counted since 1970, for ``HOUR_TTL_S``."""
+    return f"cw:{{_}}:hour:v1:{number}"
 
 
 def api_key(tag: str, key_id: str) -> str:
