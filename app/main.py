@@ -34,6 +34,7 @@ from app.gateway.ledger import Ledger
 from app.gateway.model_table import load_aliases, load_models
 from app.gateway.services import Services
 from app.identity import open_jwt
+from app.observability.metrics import WorkerMetrics
 from app.observability.process import ProcessFigures
 from app.state import connect
 from app.state.cache_room import CacheRoom
@@ -163,6 +164,7 @@ def create_services(
         wakes=Wakes(secrets.token_hex(8)),
         cache_room=CacheRoom(state, monotonic=time.monotonic),
         process=ProcessFigures(),
+        metrics=WorkerMetrics(slow_s=config.slow_s),
         new_session_id=lambda: f"sess_{secrets.token_hex(12)}",
         now=now,
         monotonic=time.monotonic,

@@ -23,6 +23,7 @@ from app.errors import ClientDisconnected, GatewayError, InvalidRequest
 from app.gateway.chat import ChatRequest, in_session, read_chat
 from app.gateway.complete import complete
 from app.gateway.services import Services
+from app.gateway.spending import OTHER_MODELS
 from app.gateway.stream import ChatEvents
 from app.observability.record import RequestRecord
 from app.translate.chat_to_messages import decode_chat_request
@@ -64,6 +65,7 @@ class _ChatCompletion:
         caller: Caller = scope["state"]["caller"]
         try:
             body = await _body(services, scope, receive)
+            record.read_at = services.monotonic()
             strict = flag(scope, STRICT_HEADER)
             request = read_chat(
                 services,
@@ -79,7 +81,9 @@ class _ChatCompletion:
                     param=ignored[0],
                     code="unsupported_parameter",
                 )
+            record.translated_at = services.monotonic()
             record.model_asked, record.model = request.chat.model, request.call.model
+            record.model_label = request.call.model if request.call.is_known else OTHER_MODELS
             record.stream = request.call.stream
             if request.call.stream:
                 await self._stream(request, record, caller, ignored, scope, receive, send)

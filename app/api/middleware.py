@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -28,11 +27,14 @@ from app.observability.record import RequestRecord
 
 logger = logging.getLogger("app.request")
 
-#: Routes of probes: answered also at the bound of requests in flight, and left out of the figures.
-HEALTH_PREFIX = "/health"
+#: Routes of probes and operators: answered also at the bound of requests in flight, and left out of the figures.
+OPERATORS_PREFIXES = ("/health", "/metrics", "/dashboard", "/logs")
 
 #: The hot route: a stored key is verified by the same round trip that admits the request.
 ADMITTED_PATHS = frozenset({"/v1/chat/completions"})
+
+#: Requests that no route has answered, in metrics.
+OTHER_ROUTES = "other"
 
 #: Larger bodies are read for keys only that this worker knows: whoever makes a key up must not make it work hard.
 SMALL_BODY_BYTES = 64 * 1024
@@ -59,7 +61,7 @@ class GatewayApp:
         app: the Litestar app.
         services: its settings, and the figures that requests are counted into.
         request_ids: makes ids.
-        clock: durations, in seconds.
+        clock: monotonic seconds; that of the services by default.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class GatewayApp:
         services: Services,
         *,
         request_ids: RequestIds | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         config = services.config
         self._app = app
@@ -78,8 +80,9 @@ class GatewayApp:
         self._max_in_flight = config.max_concurrent_requests
         self._log_all = config.verbose or config.debug
         self._process = services.process
+        self._metrics = services.metrics
         self._ids = request_ids or RequestIds()
-        self._clock = clock
+        self._clock = clock or services.monotonic
         self._told_at = float("-inf")
 
     @property
@@ -102,18 +105,19 @@ class GatewayApp:
         state = scope.setdefault("state", {})
         state["request_id"] = record.request_id
         state["record"] = record
+        record.began_at = self._clock()
         exchange = _Exchange(send, record, self._added_headers(record, headers), self._process, self._clock)
-        probe = path.startswith(HEALTH_PREFIX)
-        if not probe:
+        is_counted = not path.startswith(OPERATORS_PREFIXES)
+        if is_counted:
             self._process.begin()
         try:
             if self._cors is not None and self._cors.is_preflight(method, headers):
                 await _send_preflight(self._cors.preflight(headers), exchange)
                 return
-            if not probe and self._process.in_flight > self._max_in_flight:
+            if is_counted and self._process.in_flight > self._max_in_flight:
                 raise Overloaded(_AT_THE_BOUND, retry_after_s=1)
             state["caller"] = caller = await self._caller(scope, path, headers)
-            record.tenant, record.key_id = caller.tenant, caller.key_id
+            record.tenant, record.key_id, record.source = caller.tenant, caller.key_id, caller.source
             if len(path) > LONGEST_PATH:
                 raise NotFound(f"Unknown request URL: its path is longer than {LONGEST_PATH} characters.")
             if method == "HEAD":  # HEAD is GET without the body, on every route
@@ -131,7 +135,7 @@ class GatewayApp:
             ours = error.__cause__ if isinstance(error.__cause__, GatewayError) else None
             await _fail(ours or unexpected(error, record), scope, receive, exchange)
         finally:
-            self._settle(exchange, headers, counted=not probe)
+            self._settle(exchange, headers, route=_route(scope) if is_counted else "")
             wrong = record.key_guessed or record.client_credential  # the latter by Anthropic's word
             if record.status == 401 and wrong and presented_keys(headers):
                 self._gate.wrong(presented(scope, headers, self._gate))
@@ -156,16 +160,17 @@ class GatewayApp:
             record.degraded = True
         return added
 
-    def _settle(self, exchange: _Exchange, headers: Mapping[bytes, bytes], *, counted: bool) -> None:
-        """Counts the request and writes its line of the log."""
+    def _settle(self, exchange: _Exchange, headers: Mapping[bytes, bytes], *, route: str) -> None:
+        """Counts the request, unless it has no ``route``, and writes its line of the log."""
         record = exchange.record
         if exchange.streaming:
             self._process.streams -= 1
         failed = record.failed or record.status >= 500
-        duration_s = self._clock() - exchange.began
+        duration_s = self._clock() - record.began_at
         response_s = exchange.response_s if exchange.started else duration_s
-        if counted:
+        if route:
             self._process.end(record.status, failed=failed, response_s=response_s, duration_s=duration_s)
+            self._metrics.answered(record, route=route, duration_s=duration_s)
         if self._log_all or (failed and not self._is_told(record)):
             length = headers.get(b"content-length", b"")
             record.bytes_in = int(length) if length.isdigit() and len(length) < 20 else 0
@@ -183,6 +188,12 @@ class GatewayApp:
             return True
         self._told_at = now
         return False
+
+
+def _route(scope: Scope) -> str:
+    """The route that was taken, as metrics know it; what was refused before it was found counts as the others."""
+    route: str = scope.get("path_template") or (scope["path"] if scope["path"] in ADMITTED_PATHS else OTHER_ROUTES)
+    return route
 
 
 def _is_small(headers: Mapping[bytes, bytes]) -> bool:
@@ -222,7 +233,6 @@ class _Exchange:
         "_head",
         "_process",
         "_send",
-        "began",
         "record",
         "response_s",
         "started",
@@ -237,7 +247,6 @@ class _Exchange:
         self._process = process
         self._clock = clock
         self._head = record.method == "HEAD"
-        self.began = clock()
         self.record = record
         self.response_s = 0.0
         self.started = False
@@ -252,7 +261,7 @@ class _Exchange:
                 self.record.bytes_out += len(message["body"])
         elif message["type"] == "http.response.start":
             self.started = True
-            self.response_s = self._clock() - self.began
+            self.response_s = self._clock() - self.record.began_at
             self.record.status = message["status"]
             if self.record.stream and message["status"] < 400:
                 self.streaming = True

@@ -52,6 +52,9 @@ _NOT_GOOD = frozenset({"unknown_key", "revoked", "expired"})
 #: When to try again what this worker's share does not cover while the store is away.
 OUTAGE_RETRY_S = 5.0
 
+#: Accounts with a budget that are noted between two reports of a worker.
+MOST_BUDGETED = 1000
+
 #: Whose limits hold while the store is away, and which.
 LocalScopes = tuple[tuple[tuple[str, str], Limits], ...]
 
@@ -142,6 +145,7 @@ class Admission:
         self._is_alone = False
         self.tenants: Mapping[str, Limits] = {}
         self.workers_seen = 1
+        self._budgeted: set[tuple[str, str]] = set()
         self.alone_at = float("-inf")
         self._told_at = float("-inf")
 
@@ -236,6 +240,7 @@ class Admission:
         for whose, left_nano in zip((caller.key_id, TENANT), verdict.budget_left, strict=True):
             if left_nano is not None:
                 self._local.note_budget_left((caller.tag, whose), left_nano)
+                self._note_budgeted(caller.tag, whose)
         if verdict.unbounded:
             raise unbounded(demand)
         if verdict.refusal is not None:
@@ -255,6 +260,15 @@ class Admission:
         )
         self._ledger.opened(permit)
         return permit
+
+    def _note_budgeted(self, tag: str, whose: str) -> None:
+        if len(self._budgeted) < MOST_BUDGETED:
+            self._budgeted.add((tag, whose))
+
+    def take_budgeted(self) -> set[tuple[str, str]]:
+        """Accounts with a budget that were used since the last time: tag and key id, or ``TENANT`` in place of it."""
+        taken, self._budgeted = self._budgeted, set()
+        return taken
 
     # Without the store
 
@@ -344,6 +358,11 @@ def state_needed(error: StateError) -> StateUnavailable:
         "now; please try again.",
         retry_after_s=error.retry_after_s or 1,
     )
+
+
+def verdict_of(error: GatewayError) -> str:
+    """The reason why a request was not let in, as metrics know it: the limit that was used up, or a code."""
+    return error.limit if isinstance(error, RateLimited) else error.code or "refused"
 
 
 def check_rights(scopes: tuple[Scope, ...], models: tuple[str, ...], demand: Demand, scope: Scope) -> None:

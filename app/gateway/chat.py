@@ -153,6 +153,8 @@ async def send(
     if call.betas:
         headers["anthropic-beta"] = ",".join(call.betas)
     sent = admitted.spending.sent()
+    if not record.sent_at:
+        record.sent_at = services.monotonic()
     request = UpstreamRequest(
         path=MESSAGES_PATH,
         body=body,
@@ -166,12 +168,15 @@ async def send(
         reply = await services.upstream.send(request)
     except UpstreamError as error:
         record.attempts += error.attempts
+        record.retries += error.attempts - 1
         if not _may_be_charged(error):
             sent.refused()
         if admitted.credential and isinstance(error, UpstreamStatus) and error.status == 401:
             sent.left = False  # nobody's key: an account of it would only fill the store
         raise
+    record.answered_at = services.monotonic()
     record.attempts += reply.attempts
+    record.retries += reply.attempts - 1
     return reply, sent
 
 

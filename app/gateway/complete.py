@@ -73,6 +73,7 @@ async def _shared(services: Services, entry: Entry) -> Completed:
     try:
         flight = await part.whole()
         reply = replay_plain(flight.recording(), part.call.plan, mark=part.usage_mark)
+        part.note_cache(reply.usage)
         return _completed(services, entry, part.call, reply, upstream=flight.headers, own=part.headers)
     finally:
         await part.leave()

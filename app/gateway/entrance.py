@@ -18,7 +18,7 @@ from app.domain.limits import Refusal, Use
 from app.domain.pricing import WorstCase, worst_case
 from app.domain.sessions import SessionName
 from app.errors import GatewayError, RateLimited, StateError, StateUnavailable
-from app.gateway.admission import limited, scope_missing, state_needed
+from app.gateway.admission import limited, scope_missing, state_needed, verdict_of
 from app.gateway.chat import Admitted, ChatRequest
 from app.gateway.flights import Flight
 from app.gateway.ledger import NOTHING_USED, Permit
@@ -126,6 +126,7 @@ class Entry:
                 reads = kept_commands(caller.tag, self._kept)
                 self._reading = asyncio.ensure_future(services.state.pipeline(reads, large=True))
             self.permit = await self._admit(permit_id, name, commands)
+            self.record.cache = "bypass"  # until an answer that is shared says otherwise
             if name is not None and self.permit.replies:
                 self._foresee(name, self.permit.replies[-len(peek_commands(name)) :])
             if not owner.verified:
@@ -239,11 +240,15 @@ class Entry:
                 alongside=commands,
                 needs_state=name is not None or is_once or bool(self._kept),
             )
-        except GatewayError:
+        except GatewayError as error:
             record.degraded = services.admission.alone_at >= asked_at
+            record.verdict = verdict_of(error)
             raise
+        finally:
+            record.admitted_at = services.monotonic()
         record.tenant, record.key_id = permit.tenant, permit.account.key_id
         record.degraded = permit.degraded
+        record.verdict = "admitted_alone" if permit.degraded else "admitted"
         return permit
 
     def _foresee(self, name: SessionName, replies: Sequence[Reply | StateError]) -> None:
@@ -347,6 +352,7 @@ class Entry:
         if not self._is_settled:
             self._is_settled = True
             self._services.ledger.settle(self.permit, use)
+            self._services.metrics.used(tenant=self.permit.tenant, model=self.permit.model, use=use)
 
     def _leave_session(self) -> None:
         if self._turn is not None:

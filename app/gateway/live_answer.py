@@ -135,6 +135,7 @@ class LiveAnswer:
 
     def note_end(self) -> None:
         """Every choice has come whole: what they showed tells about those that will not."""
+        self._entry.record.ended_at = self._services.monotonic()
         self._admitted.spending.streamed()
 
     async def finish(self) -> None:

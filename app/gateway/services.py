@@ -21,6 +21,7 @@ from app.gateway.flights import Flights
 from app.gateway.gate import Gate
 from app.gateway.lease_returns import GiveBack, LeaseReturns
 from app.gateway.ledger import Ledger
+from app.observability.metrics import WorkerMetrics
 from app.observability.process import ProcessFigures
 from app.state.cache_room import CacheRoom
 from app.state.connection import StateConnection
@@ -47,6 +48,7 @@ class Services:
         wakes: who of this worker waits for what another one does.
         cache_room: whether the store has room for cached answers.
         process: figures of this worker.
+        metrics: what this worker counts.
         new_session_id: names a session that was given no id; nobody guesses it.
         now: the wall clock, in Unix seconds.
         monotonic: seconds.
@@ -72,6 +74,7 @@ class Services:
         "gate",
         "ledger",
         "memory",
+        "metrics",
         "models",
         "monotonic",
         "new_session_id",
@@ -103,6 +106,7 @@ class Services:
         wakes: Wakes,
         cache_room: CacheRoom,
         process: ProcessFigures,
+        metrics: WorkerMetrics,
         new_session_id: Callable[[], str],
         now: Callable[[], float],
         monotonic: Callable[[], float],
@@ -119,6 +123,7 @@ class Services:
         self.wakes = wakes
         self.cache_room = cache_room
         self.process = process
+        self.metrics = metrics
         self.new_session_id = new_session_id
         self.now = now
         self.monotonic = monotonic

@@ -98,6 +98,7 @@ class SharedFrames:
             GatewayError: it could not be kept.
         """
         await self._part.kept()
+        self._part.note_cache(self.usage)
 
     def closing(self) -> bytes:
         """The last frames of the client's stream."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal
 
-from app.domain.calls import MessagesCall
+from app.domain.calls import MessagesCall, Usage
+from app.domain.pricing import cost_of
 from app.errors import (
     StateError,
     UpstreamUnreachable,
@@ -141,6 +142,19 @@ class Part:
                 raise UpstreamUnreachable(BROKEN_OFF)
             await flight.change()
         self._served()
+
+    def note_cache(self, usage: Usage) -> None:
+        """Notes in the request's record what the response cache did for it.
+
+        Args:
+            usage: tokens of the answer, which would have been paid for without it.
+        """
+        if self._shared.slot.kind != "answer":
+            return
+        record, mark = self._entry.record, self.mark
+        record.cache = mark or "miss"
+        if mark and not self._entry.credential:
+            record.saved_nano = cost_of(self.call, [usage]) or 0
 
     async def leave(self) -> None:
         """The request is over, whatever has become of it; a call that nobody else needs is cancelled."""

@@ -107,6 +107,8 @@ class ChatEvents:
         if source is None:
             source = await self._open()
         frames = await source.next()
+        if not self._record.first_token_at:
+            self._record.first_token_at = self._services.monotonic()
         if source.stopped:
             await source.finish()  # before the last frame goes out: whoever has it may come again at once
             self.finished = True

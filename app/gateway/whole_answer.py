@@ -124,6 +124,7 @@ async def _answer(
             note_request_id(error, reply.headers)
             raise
         finally:
+            record.ended_at = services.monotonic()
             await reply.close()
         if (usage := message_usage(messages[-1])) is not None:
             admitted.spending.answered(sent, usage)
