@@ -1,0 +1,102 @@
+"""What a request notes on its way: when each step was done, why it was not let in, what the cache did, what it cost."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.domain import minutes
+from app.errors import GatewayError, UpstreamStatus
+from app.gateway.complete import complete
+from app.gateway.stream import ChatEvents
+from app.observability import metrics
+from app.observability.record import RequestRecord
+from tests.support.corridor import ANN, CACHED, MODEL, Corridor, caller, frames_of, new_record
+from tests.support.fake_upstream import FakeReply, message, stream, text
+
+
+def answer() -> FakeReply:
+    return FakeReply(message(text("Hello.")))
+
+
+async def asked(corridor: Corridor, said: str = "Hi", **request: object) -> RequestRecord:
+    """The notes of a plain request that was answered."""
+    record = new_record()
+    await complete(corridor.services, corridor.read(said, **request), record, ANN)  # type: ignore[arg-type]
+    return record
+
+
+async def test_a_plain_request_notes_its_steps_in_their_order() -> None:
+    record = await asked(Corridor(answer()))
+    assert 0 < record.admitted_at <= record.sent_at <= record.answered_at <= record.ended_at
+    assert (record.first_token_at, record.verdict, record.cache) == (0.0, "admitted", "bypass")
+
+
+async def test_a_stream_notes_its_first_token_and_its_end() -> None:
+    corridor, record = Corridor(FakeReply(*stream("a", "b"))), new_record()
+    events = ChatEvents(corridor.services, corridor.read("Hi", stream=True), record, ANN)
+    await frames_of(events)
+    assert 0 < record.sent_at <= record.answered_at <= record.first_token_at <= record.ended_at
+
+
+async def test_what_it_has_cost_is_counted_once() -> None:
+    corridor = Corridor(answer())
+    record = await asked(corridor)
+    counters, minute = corridor.services.metrics.counters, corridor.services.metrics.minute
+    assert record.nano > 0
+    assert counters[metrics.COST.name] == {(MODEL,): record.nano}
+    assert counters[metrics.TOKENS.name][(MODEL, "output")] == 3
+    assert minute["nano:tenant:acme"] == minute[minutes.NANO] == record.nano
+
+
+async def test_a_call_that_was_repeated_says_so() -> None:
+    failed, record = UpstreamStatus("Anthropic failed.", status=500), new_record()
+    failed.attempts = 2
+    corridor = Corridor(failed)
+    with pytest.raises(UpstreamStatus):
+        await complete(corridor.services, corridor.read("Hi"), record, ANN)
+    assert (record.attempts, record.retries) == (2, 1)
+
+
+async def test_a_request_that_is_not_let_in_notes_the_limit() -> None:
+    corridor = Corridor(answer(), default_rpm=1)
+    await asked(corridor)
+    record = new_record()
+    with pytest.raises(GatewayError):
+        await complete(corridor.services, corridor.read("Hi"), record, ANN)
+    assert record.verdict == "requests_per_minute"
+    assert record.admitted_at > 0
+    assert record.sent_at == 0.0
+
+
+async def test_a_key_without_the_scope_notes_that() -> None:
+    corridor, record = Corridor(), new_record()
+    with pytest.raises(GatewayError):
+        await complete(corridor.services, corridor.read("Hi"), record, caller(scopes=("sessions",)))
+    assert record.verdict == "permission_denied"
+
+
+async def test_a_cached_answer_notes_what_it_has_saved() -> None:
+    corridor = Corridor(answer())
+    made = await asked(corridor, wants=CACHED)
+    await corridor.settled()
+    found = await asked(corridor, wants=CACHED)
+    assert (made.cache, made.saved_nano) == ("miss", 0)
+    assert (found.cache, found.saved_nano) == ("hit", made.nano)
+    assert (found.nano, found.attempts) == (0, 0)
+
+
+async def test_a_streamed_hit_notes_it_as_well() -> None:
+    corridor = Corridor(FakeReply(*stream("a", "b")))
+    await corridor.listen(wants=CACHED)
+    await corridor.settled()
+    record = new_record()
+    await frames_of(ChatEvents(corridor.services, corridor.read("Hi", stream=True, wants=CACHED), record, ANN))
+    assert record.cache == "hit"
+    assert record.saved_nano > 0
+
+
+async def test_accounts_with_a_budget_are_noted_when_they_are_used() -> None:
+    corridor = Corridor(answer(), answer(), default_budget_day=1.0)
+    await asked(corridor)
+    assert corridor.services.admission.take_budgeted() == {(ANN.tag, "ann")}
+    assert corridor.services.admission.take_budgeted() == set()
