@@ -11,18 +11,21 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
+from app.domain.credentials import CredentialFigures
 from app.state import keys
 from app.state.connection import StateConnection
-from app.state.scripts import PUBLISH_WORKER
+from app.state.scripts import PUBLISH_WORKER, ScriptCall
 
 #: How often a worker publishes; a third of the time to live of what it publishes.
 PUBLISH_INTERVAL_S = 5.0
-#: From here on the figures of all, half a kilobyte each, are a large reply.
-_MANY_WORKERS = 100
+#: From here on the figures of all, a kilobyte each, are a large reply.
+_MANY_WORKERS = 50
 
 
 class WorkerFigures(Struct, frozen=True, kw_only=True):
     """One worker process at one moment. Counts are since its start.
+
+    Whatever was added after the first release has a default: workers of two releases read each other's.
 
     Args:
         worker_id: unique among all workers of all replicas, also after a restart with the same pid.
@@ -39,6 +42,13 @@ class WorkerFigures(Struct, frozen=True, kw_only=True):
         rss_bytes: resident memory.
         cpu_percent: of one core, since the last publication.
         loop_lag_ms: how late the event loop ran its timers, worst since the last publication.
+        client_errors: requests answered by an error of the client's (status 400 to 499).
+        memory_limit_bytes: what ``host`` may use, its container's limit or the machine's; all its workers share it.
+        max_in_flight: requests that this worker serves at a time.
+        draining: it finishes what it has, and leaves.
+        breaker_open: for this worker the store counts as away.
+        redis_failures: calls of the store, and attempts to connect, that failed.
+        credentials: the gateway's own Anthropic credentials, as this worker has seen them.
     """
 
     worker_id: str
@@ -55,14 +65,30 @@ class WorkerFigures(Struct, frozen=True, kw_only=True):
     rss_bytes: int = 0
     cpu_percent: float = 0.0
     loop_lag_ms: float = 0.0
+    client_errors: int = 0
+    memory_limit_bytes: int = 0
+    max_in_flight: int = 0
+    draining: bool = False
+    breaker_open: bool = False
+    redis_failures: int = 0
+    credentials: tuple[CredentialFigures, ...] = ()
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(WorkerFigures).decode
 
 
+def publish_command(figures: WorkerFigures) -> ScriptCall:
+    """Publishes one worker's figures for ``keys.WORKER_TTL_S`` seconds; its reply: how many workers share the store."""
+    return ScriptCall(
+        PUBLISH_WORKER,
+        (keys.worker(figures.worker_id), keys.WORKERS),
+        (_encode(figures), keys.WORKER_TTL_S, figures.worker_id),
+    )
+
+
 async def publish(state: StateConnection, figures: WorkerFigures) -> int:
-    """Publishes one worker's figures for ``keys.WORKER_TTL_S`` seconds, in one round trip.
+    """Publishes one worker's figures by themselves, in one round trip.
 
     Returns:
         How many workers share the store now.
@@ -70,12 +96,7 @@ async def publish(state: StateConnection, figures: WorkerFigures) -> int:
     Raises:
         StateError: they were not published; the next turn tries again.
     """
-    workers = await state.run_script(
-        PUBLISH_WORKER,
-        (keys.worker(figures.worker_id), keys.WORKERS),
-        (_encode(figures), keys.WORKER_TTL_S, figures.worker_id),
-    )
-    return int(workers)
+    return int(await state.run_script(*publish_command(figures)))
 
 
 async def read_all(state: StateConnection) -> list[WorkerFigures]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from app.config import Config
 from app.domain.upstream import Upstream
-from app.upstream.pool import CredentialPool, pool_keys
+from app.upstream.credentials import CredentialBook, WatchedLane
+from app.upstream.pool import CredentialPool, own_credentials, pool_keys
 from app.upstream.retries import RetryingUpstream
 from app.upstream.route import find_route
 from app.upstream.settings import LaneSettings
@@ -22,7 +23,7 @@ def check_upstream(config: Config, environ: Mapping[str, str]) -> None:
     find_route(LaneSettings.of(config, environ))
 
 
-def open_upstream(config: Config, environ: Mapping[str, str]) -> Upstream:
+def open_upstream(config: Config, environ: Mapping[str, str], credentials: CredentialBook | None = None) -> Upstream:
     """The way to Anthropic that the settings ask for, with retries; connects when the first call comes.
 
     Takes seconds: the lane's library is imported here and nowhere else.
@@ -30,6 +31,7 @@ def open_upstream(config: Config, environ: Mapping[str, str]) -> Upstream:
     Args:
         config: the gateway's settings.
         environ: environment variables, for ``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and their family.
+        credentials: is told what replies say about the gateway's own credentials; ``None``: nobody wants to know.
 
     Raises:
         SettingError: a setting makes no sense; names the variable.
@@ -38,6 +40,8 @@ def open_upstream(config: Config, environ: Mapping[str, str]) -> Upstream:
 
     keys = pool_keys(config)
     lane: Upstream = SdkUpstream(LaneSettings.of(config, environ))
+    if credentials is not None:
+        lane = WatchedLane(lane, credentials, next(iter(own_credentials(config)), ""))
     if len(keys) > 1:
         lane = CredentialPool(lane, keys)
     return RetryingUpstream(lane, config.upstream_retries)

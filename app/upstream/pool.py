@@ -30,6 +30,18 @@ def pool_keys(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for key in (first, *further) if key))
 
 
+def own_credentials(config: Config) -> tuple[str, ...]:
+    """What calls without a credential of their own are made with: the keys, or without any the token.
+
+    Raises:
+        SettingError: one of them holds characters that no credential has; names the variable, never the text.
+    """
+    if keys := pool_keys(config):
+        return keys
+    token = credential("ANTHROPIC_AUTH_TOKEN", config.anthropic_auth_token)
+    return (token,) if token else ()
+
+
 class CredentialPool:
     """An ``Upstream`` that chooses the key of every call that has no credential of its own.
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from app.domain.credentials import CredentialFigures
 from app.state import connect, keys
 from app.state.connection import StateConnection
-from app.state.figures import WorkerFigures, publish, read_all, withdraw
+from app.state.figures import WorkerFigures, publish, publish_command, read_all, withdraw
 
 
 @pytest.fixture
@@ -90,3 +91,17 @@ async def test_nothing_is_kept_without_a_time_to_live(state: StateConnection) ->
     await publish(state, figures("a"))
     for key in (keys.worker("a"), keys.WORKERS):
         assert 0 < await state.call("TTL", key) <= keys.WORKER_TTL_S
+
+
+async def test_figures_of_the_release_before_are_read_with_what_it_did_not_know(state: StateConnection) -> None:
+    await publish(state, figures("a"))
+    older = b'{"worker_id":"a","host":"h","pid":1,"started_at":1.0,"version":"1","requests":3}'
+    await state.call("SET", keys.worker("a"), older, "EX", 60)
+    (read,) = await read_all(state)
+    assert (read.memory_limit_bytes, read.credentials, read.draining) == (0, (), False)
+
+
+async def test_the_command_in_a_pipeline_publishes_too(state: StateConnection) -> None:
+    published = figures("a", credentials=(CredentialFigures(label="0123abcd", status="failing", since_at=1.5),))
+    assert await state.pipeline([publish_command(published)]) == [1]
+    assert await read_all(state) == [published]
