@@ -20,7 +20,8 @@ Source: DESIGN.md section 3.
 | ``cw:{_}:requests:v1`` | stream: the latest request records, as JSON | 48 h | ``request_log`` |
 | ``cw:{_}:leader:v1`` | who evaluates alerts | 10 s | ``leader`` |
 | ``cw:{_}:alerts:v1`` | how every alert stands, and what is still to be told, as JSON | 400 days | ``alerts`` |
-| ``cw:{_}:watched:v1`` | sorted set: ``<tag> <key id>`` with a budget -> Unix second of use | 48 h | ``watched`` |
+| ``cw:{_}:watched:v1`` | sorted set: who has which budgets -> Unix second of use | 48 h | ``watched`` |
+| ``cw:{_}:seated:v1`` | sorted set: tag of a tenant with sessions -> Unix second of use | 400 days | ``watched`` |
 | ``cw:{_}:guesses:v1:<address>`` | wrong keys tried from a client address this minute | 60 s | ``guesses`` |
 | ``cw:{<tag>}:rates:v1:<key id>`` | balances of the token buckets of a key | 48 h | ``limits`` |
 | ``cw:{<tag>}:rates:v1:*`` | the same of the tenant | 48 h | ``limits`` |
@@ -78,6 +79,8 @@ REQUESTS_TTL_S = 48 * 3600
 LEADER_TTL_S = 10
 ALERTS_TTL_S = 400 * 86_400
 WATCHED_TTL_S = 48 * 3600
+#: Longer than any session lives.
+SEATED_TTL_S = 400 * 86_400
 
 #: Blocks of thinking have to outlive every session and cached answer.
 KEPT_TTL_S = STATE_TTL_S
@@ -109,16 +112,21 @@ REQUESTS = "cw:{_}:requests:v1"
 LEADER = "cw:{_}:leader:v1"
 ALERTS = "cw:{_}:alerts:v1"
 WATCHED = "cw:{_}:watched:v1"
+SEATED = "cw:{_}:seated:v1"
+
+#: Beginnings of the names of minutes and hours, for the script that knows which it is by the server's clock.
+MINUTES = "cw:{_}:minute:v1:"
+HOURS = "cw:{_}:hour:v1:"
 
 
 def minute(number: int) -> str:
     """Figures of all workers in a minute, counted since 1970, for ``MINUTE_TTL_S``."""
-    return f"cw:{{_}}:minute:v1:{number}"
+    return f"{MINUTES}{number}"
 
 
 def hour(number: int) -> str:
     """Figures of all workers in an hour, counted since 1970, for ``HOUR_TTL_S``."""
-    return f"cw:{{_}}:hour:v1:{number}"
+    return f"{HOURS}{number}"
 
 
 def api_key(tag: str, key_id: str) -> str:
