@@ -179,6 +179,8 @@ class ModelTable:
                 raise ModelTableError(f"the model table cannot be read: {error}") from error
             _lay_over(merged, layer)
         for name, columns in merged["models"].items():
+            if not isinstance(columns, dict):
+                raise ModelTableError(f"the model table is not valid: models.{name} is no table")
             base = {"display_name": name, **merged["unknown"]}
             if "efforts" in columns:
                 base.pop("default_effort", None)  # TOML has no null: a model that names its efforts names the default

@@ -1,4 +1,4 @@
-"""The model table and the aliases of a configuration.
+"""The model table and the aliases of a configuration: read at the start, and again when the operator's file changes.
 
 Light, as the command line looks at them before it starts anything.
 """
@@ -6,13 +6,81 @@ Light, as the command line looks at them before it starts anything.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import resources
-from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
 
 from app.config import Config, SettingError
 from app.domain.models import ModelTable, ModelTableError
 from app.errors import NotFound
+from app.gateway.watched_file import FileWatcher, read_operators_file
+
+VARIABLE: Final = "CLAUDE_WRAPPER_MODELS_FILE"
+
+
+class ServedModels(Struct, frozen=True, kw_only=True, eq=False):
+    """Which models there are and what they are called: a table and the aliases that were made for it.
+
+    Two are equal that were read from the same text, for the same settings.
+
+    Args:
+        table: the built-in table, with the operator's file laid over it.
+        aliases: the operator's names, over those of the preset.
+        text: of the operator's file; empty without one.
+    """
+
+    table: ModelTable
+    aliases: Mapping[str, str]
+    text: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ServedModels) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+def load_served_models(config: Config) -> ServedModels:
+    """The models that the settings describe.
+
+    Raises:
+        SettingError: the file cannot be read or is no model table, or an alias leads to no model.
+    """
+    text = read_operators_file(VARIABLE, config.models_file) if config.models_file else ""
+    table = _table(text)
+    return ServedModels(table=table, aliases=load_aliases(config, table), text=text)
+
+
+def served_without_file(config: Config) -> ServedModels:
+    """The built-in models, and those aliases that lead to one of them: what is left where the file is broken."""
+    table = _table("")
+    aliases = table.aliases(config.model_preset, dict(config.model_aliases))
+    return ServedModels(
+        table=table, aliases={name: target for name, target in aliases.items() if _leads_to(table, target, aliases)}
+    )
+
+
+class ModelsWatcher(FileWatcher[ServedModels]):
+    """Takes up changes of the models file; requests in flight go on with the models that they began with.
+
+    Args:
+        config: the settings, with a ``models_file``.
+        loaded: what is served since the start.
+        take_up: is given the new models and aliases.
+    """
+
+    def __init__(self, config: Config, loaded: ServedModels, take_up: Callable[[ServedModels], None]) -> None:
+        super().__init__(
+            "models file",
+            config.models_file,
+            loaded,
+            load=partial(load_served_models, config),
+            take_up=take_up,
+            describe=lambda served: f"{len(served.table.all())} models",
+        )
 
 
 def load_models(config: Config) -> ModelTable:
@@ -21,16 +89,7 @@ def load_models(config: Config) -> ModelTable:
     Raises:
         SettingError: the file cannot be read, or is no model table.
     """
-    texts = [resources.files("app.domain").joinpath("models.toml").read_text()]
-    if config.models_file:
-        try:
-            texts.append(Path(config.models_file).read_text())
-        except (OSError, UnicodeDecodeError) as exc:
-            raise SettingError(f"CLAUDE_WRAPPER_MODELS_FILE: {config.models_file!r} cannot be read: {exc}.") from exc
-    try:
-        return ModelTable.load(*texts)
-    except ModelTableError as exc:
-        raise SettingError(f"CLAUDE_WRAPPER_MODELS_FILE: {exc}.") from exc
+    return _table(read_operators_file(VARIABLE, config.models_file) if config.models_file else "")
 
 
 def load_aliases(config: Config, models: ModelTable) -> Mapping[str, str]:
@@ -41,13 +100,29 @@ def load_aliases(config: Config, models: ModelTable) -> Mapping[str, str]:
     """
     aliases = models.aliases(config.model_preset, dict(config.model_aliases))
     for name, target in config.model_aliases:
-        try:
-            models.resolve(target, aliases)
-        except NotFound:
+        if not _leads_to(models, target, aliases):
             known = [*models.short_names(), *(facts.id for facts in models.all()), *(aliases.keys() - {name})]
             near = difflib.get_close_matches(target, known, n=3) or models.short_names()
             raise SettingError(
                 f"CLAUDE_WRAPPER_MODEL_ALIASES: {name!r} leads to {target!r}, which is no model. "
                 f"Names that work: {', '.join(near)}."
-            ) from None
+            )
     return aliases
+
+
+def _table(text: str) -> ModelTable:
+    """The built-in table with a text of the same shape laid over it."""
+    own = resources.files("app.domain").joinpath("models.toml").read_text()
+    try:
+        return ModelTable.load(own, text)
+    except ModelTableError as exc:
+        raise SettingError(f"{VARIABLE}: {exc}.") from exc
+
+
+def _leads_to(models: ModelTable, target: str, aliases: Mapping[str, str]) -> bool:
+    """Whether a name that an alias leads to is a model, maybe by further aliases."""
+    try:
+        models.resolve(target, aliases)
+    except NotFound:
+        return False
+    return True

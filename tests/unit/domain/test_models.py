@@ -271,6 +271,7 @@ def test_a_new_model_starts_from_the_newest_columns() -> None:
         ("[retired]\nold = 'epic'", "retired.'old'"),
         ("[models.gone]\nlifecycle = 'retired'", "models.gone"),
         ("[wrong]\na = 1", "wrong"),
+        ("[models]\nclaude-new = 5", "models.claude-new is no table"),
     ],
 )
 def test_a_broken_table_is_refused_with_the_place(text: str, says: str) -> None:

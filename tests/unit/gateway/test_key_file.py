@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 from pathlib import Path
 
 import pytest
@@ -95,10 +93,6 @@ async def test_a_changed_file_is_taken_up_once(watched: Watched, caplog: pytest.
     assert [record.getMessage() for record in caplog.records] == ["The keys file was taken up: 1 keys, 0 tenants."]
 
 
-async def test_a_change_before_the_first_look_is_taken_up(watched: Watched) -> None:
-    assert await watched.after(OTHER) == ["other"]
-
-
 async def test_a_file_that_is_rewritten_as_it_was_is_no_change(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -122,45 +116,3 @@ async def test_a_broken_file_is_said_once_and_changes_nothing(
     await watched.after("keys: [{canary: again")
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert await watched.after(OTHER) == ["other"]
-
-
-async def test_a_file_that_is_gone_changes_nothing_and_may_come_back(
-    watched: Watched, caplog: pytest.LogCaptureFixture
-) -> None:
-    await watched.watcher.look()
-    watched.path.unlink()
-    await watched.watcher.look()
-    await watched.watcher.look()
-    assert watched.taken == []
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert await watched.after(OTHER) == ["other"]
-
-
-async def test_a_swapped_link_is_noticed_as_a_config_map_swaps_it(tmp_path: Path) -> None:
-    for version, text in (("..one", GOOD), ("..two", OTHER)):
-        (tmp_path / version).mkdir()
-        (tmp_path / version / "keys.yaml").write_text(text)
-        os.utime(tmp_path / version / "keys.yaml", ns=(1, 1))
-    (tmp_path / "..data").symlink_to("..one")
-    (tmp_path / "keys.yaml").symlink_to("..data/keys.yaml")
-    watched = Watched(tmp_path / "keys.yaml")
-    await watched.watcher.look()
-    (tmp_path / "..new").symlink_to("..two")
-    (tmp_path / "..new").replace(tmp_path / "..data")
-    await watched.watcher.look()
-    assert watched.names == ["other"]
-
-
-async def test_it_looks_until_it_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.gateway.key_file.LOOK_EVERY_S", 0.01)
-    path = tmp_path / "keys.yaml"
-    path.write_text(GOOD)
-    taken: asyncio.Queue[KeyFile] = asyncio.Queue()
-    running = asyncio.create_task(KeyFileWatcher(str(path), load_key_file(str(path)), taken.put_nowait).run())
-    async with asyncio.timeout(10):
-        for text in (OTHER, GOOD):
-            write(path, text)
-            assert await taken.get() == load_key_file(str(path))
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
