@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app.domain.histograms import Histogram
+
 if TYPE_CHECKING:
     from app.state.connection import StateConnection
 
@@ -18,6 +20,7 @@ def connect(
     timeout_s: float = 0.25,
     queue_limit: int = 10_000,
     client_name: str = "claude-wrapper",
+    times: Histogram | None = None,
 ) -> StateConnection:
     """The store that a URL names; the first call connects, so the server need not be up.
 
@@ -28,6 +31,7 @@ def connect(
         timeout_s: deadline of one call.
         queue_limit: calls waiting or in flight before new ones fail at once.
         client_name: shown by ``CLIENT LIST`` on the server; no spaces.
+        times: gets the time of every call that is answered, in seconds; ``None``: nobody wants to know.
 
     Raises:
         SettingError: the URL is not accepted; the text names the variable and never repeats the URL.
@@ -37,8 +41,14 @@ def connect(
     if scheme_of(url) == "memory":
         from app.state.memory import MemoryConnection
 
-        return MemoryConnection()
+        return MemoryConnection(times=times)
     address = parse_address(url)
     from app.state.multiplexed import MultiplexedConnection
 
-    return MultiplexedConnection(address, timeout_s=timeout_s, queue_limit=queue_limit, client_name=client_name)
+    return MultiplexedConnection(
+        address,
+        timeout_s=timeout_s,
+        queue_limit=queue_limit,
+        client_name=client_name,
+        times=times if times is not None else Histogram(),
+    )

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
+from app.domain.histograms import Histogram
 from app.errors import StateError, StateUnavailable
 from app.state import keys
 from app.state.breaker import Breaker
@@ -65,6 +66,7 @@ class Lane:
         queue_limit: commands waiting or in flight before new ones fail at once.
         client_name: shown by ``CLIENT LIST`` on the server.
         keeps: reconnects and probes by itself; otherwise it connects when a call needs it.
+        times: gets the time of every call that is answered.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Lane:
         queue_limit: int,
         client_name: str,
         keeps: bool,
+        times: Histogram,
     ) -> None:
         self._address = address
         self._breaker = breaker
@@ -83,6 +86,7 @@ class Lane:
         self._queue_limit = queue_limit
         self._client_name = client_name
         self._keeps = keeps
+        self._times = times
         self._patience_s = max(PATIENCE_S, PATIENCE_DEADLINES * timeout_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wire: Wire | None = None
@@ -325,7 +329,7 @@ class Lane:
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        wire = Wire(self, loop)
+        wire = Wire(self, loop, timeout_s=self._timeout_s, times=self._times)
         self._tried_at = monotonic()
         try:
             async with asyncio.timeout(self._patience_s):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Any, NoReturn
 
 import fakeredis
 import redis.exceptions
 
+from app.domain.histograms import Histogram
 from app.errors import StateError
 from app.state.connection import Argument, Command, StoreStatus
 from app.state.error_replies import UnknownScript, error_from_reply, unavailable
@@ -30,9 +32,14 @@ _CODE_OF_CLASS = {
 
 
 class MemoryConnection:
-    """A ``StateConnection`` without a server; each instance is a store of its own."""
+    """A ``StateConnection`` without a server; each instance is a store of its own.
 
-    def __init__(self) -> None:
+    Args:
+        times: gets the time of every call, in seconds; ``None``: nobody wants to know.
+    """
+
+    def __init__(self, *, times: Histogram | None = None) -> None:
+        self._times = times if times is not None else Histogram()
         self._client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(), protocol=2)
         self._client.response_callbacks.clear()  # replies as they are on the wire
         self._closed = False
@@ -54,11 +61,13 @@ class MemoryConnection:
         task = asyncio.current_task()
         cancelled_before = task.cancelling() if task is not None else 0
         refused: StateError | None = None
+        began_at = monotonic()
         try:
             reply = await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
         except redis.exceptions.RedisError as exc:
             code = _CODE_OF_CLASS.get(type(exc))
             refused = error_from_reply(f"{code} " if code else str(exc))
+        self._times.observe(monotonic() - began_at)
         if task is not None and task.cancelling() > cancelled_before:
             raise asyncio.CancelledError  # NOTE: fakeredis 2.40 swallows it, and its caller would run on for ever
         if refused is not None:

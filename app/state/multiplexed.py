@@ -15,6 +15,7 @@ from importlib import import_module
 from time import monotonic
 from typing import Any, NoReturn
 
+from app.domain.histograms import Histogram
 from app.state.breaker import Breaker
 from app.state.connection import Argument, Command, StoreStatus
 from app.state.error_replies import unavailable
@@ -36,9 +37,12 @@ class MultiplexedConnection:
         timeout_s: deadline of a call.
         queue_limit: commands waiting or in flight, per connection, before new ones fail at once.
         client_name: shown by ``CLIENT LIST`` on the server; the second connection adds ``-large``.
+        times: gets the time of every call that is answered, in seconds from its sending.
     """
 
-    def __init__(self, address: Address, *, timeout_s: float, queue_limit: int, client_name: str) -> None:
+    def __init__(
+        self, address: Address, *, timeout_s: float, queue_limit: int, client_name: str, times: Histogram
+    ) -> None:
         outage = OutageLog(address.place, clock=monotonic)
         self._breaker = Breaker(
             clock=monotonic, on_open=self._on_breaker_open, on_away=outage.away, on_back=outage.back
@@ -52,6 +56,7 @@ class MultiplexedConnection:
                 queue_limit=queue_limit,
                 client_name=name,
                 keeps=keeps,
+                times=times,
             )
             for name, keeps in ((client_name, True), (f"{client_name}-large", False))
         )

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 import hiredis
 
+from app.domain.histograms import Histogram
 from app.errors import StateError
 from app.state.error_replies import error_from_reply, unavailable
 from app.state.scripts import ScriptWords
@@ -75,11 +76,18 @@ class Wire(asyncio.Protocol):
     Args:
         owner: told about error replies and about the end.
         loop: the event loop.
+        timeout_s: what lies between the sending of a call and its deadline.
+        times: gets the time of every call that is answered, also when nobody waits for it any more; of a pipeline
+            that of its first command.
     """
 
-    def __init__(self, owner: WireOwner, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, owner: WireOwner, loop: asyncio.AbstractEventLoop, *, timeout_s: float, times: Histogram
+    ) -> None:
         self._owner = owner
         self._loop = loop
+        self._timeout_s = timeout_s
+        self._observe = times.observe
         self._reader = hiredis.Reader(replyError=error_from_reply, notEnoughData=_INCOMPLETE)
         self._transport: asyncio.WriteTransport | None = None
         self._out: list[bytes] = []
@@ -132,7 +140,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hands every complete reply to its call."""
-        self.heard_at = monotonic()
+        self.heard_at = heard_at = monotonic()
         reader, pending = self._reader, self.pending
         reader.feed(data)
         answered = False
@@ -142,11 +150,13 @@ class Wire(asyncio.Protocol):
                     self._out_of_step("a reply that nobody asked for")
                     break
                 call = pending.popleft()
-                future, _, script, batch, index, _ = call
+                future, deadline, script, batch, index, _ = call
                 if script is not None and script[0].echoes and not _is_echo(script, reply):
                     pending.appendleft(call)
                     self._out_of_step("the reply to another call")
                     break
+                if not index and (took_s := heard_at - deadline + self._timeout_s) >= 0:  # a handshake has no deadline
+                    self._observe(took_s)
                 if future.done():
                     continue
                 if isinstance(reply, StateError):

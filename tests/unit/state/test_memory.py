@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from app.domain.histograms import Histogram
 from app.state.memory import MemoryConnection
 from app.state.scripts import script_from_text
 
@@ -36,4 +37,14 @@ async def test_a_script_that_is_cancelled_ends_so_at_any_moment(turns: int) -> N
             await call
     else:
         assert call.result() == 1
+    await store.close()
+
+
+async def test_every_call_takes_its_time_also_one_that_is_refused() -> None:
+    times = Histogram()
+    store = MemoryConnection(times=times)
+    await store.call("PING")
+    await store.pipeline([("GET", "a"), ("NO SUCH COMMAND",)])
+    assert sum(times.counts) == 3
+    assert times.total_s > 0
     await store.close()

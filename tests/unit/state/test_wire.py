@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from time import monotonic
 from typing import Any
 
 import hiredis
@@ -11,9 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.histograms import BOUNDS_S, Histogram
 from app.errors import StateError, StateUnavailable
 from app.state.scripts import script_from_text
 from app.state.wire import Batch, Pending, Wire, pack
+
+#: What lies between the sending of a call and its deadline.
+TIMEOUT_S = 0.25
 
 
 class RecordingTransport(asyncio.Transport):
@@ -58,7 +63,8 @@ class Setup:
         self.loop = asyncio.get_running_loop()
         self.owner = RecordingOwner()
         self.transport = RecordingTransport()
-        self.wire = Wire(self.owner, self.loop)
+        self.times = Histogram()
+        self.wire = Wire(self.owner, self.loop, timeout_s=TIMEOUT_S, times=self.times)
         self.wire.connection_made(self.transport)
 
     def call(self, *words: str) -> asyncio.Future[Any]:
@@ -283,7 +289,7 @@ async def test_nothing_is_written_after_the_end() -> None:
 
 async def test_a_wire_given_up_before_it_was_made_is_closed() -> None:
     loop, transport = asyncio.get_running_loop(), RecordingTransport()
-    wire = Wire(RecordingOwner(), loop)
+    wire = Wire(RecordingOwner(), loop, timeout_s=TIMEOUT_S, times=Histogram())
     wire.close("too late")
     wire.connection_made(transport)
     assert transport.aborted
@@ -341,3 +347,58 @@ def test_a_packed_command_is_read_back_word_by_word(words: list[bytes | str | in
     reader.feed(pack(words))
     expected = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     assert reader.gets() == expected
+
+
+# How long calls take
+
+
+def sent(setup: Setup, ago_s: float, *, batch: Batch | None = None, index: int = 0) -> asyncio.Future[Any]:
+    """A call that was sent so long ago."""
+    future: asyncio.Future[Any] = batch.future if batch is not None else setup.loop.create_future()
+    setup.wire.pending.append((future, monotonic() - ago_s + TIMEOUT_S, None, batch, index, False))
+    return future
+
+
+def observed(setup: Setup) -> int:
+    return sum(setup.times.counts)
+
+
+async def test_a_call_takes_from_its_sending_to_its_reply() -> None:
+    setup = Setup()
+    sent(setup, 100.0)
+    setup.wire.data_received(b"+A\r\n")
+    assert 100.0 <= setup.times.total_s < 120.0
+    assert next(BOUNDS_S[bucket] for bucket, count in enumerate(setup.times.counts) if count) >= 100.0
+
+
+async def test_a_reply_that_came_too_late_counts_as_one_that_did_not() -> None:
+    setup = Setup()
+    sent(setup, 1.0).cancel()
+    sent(setup, 1.0).set_exception(error := StateUnavailable("late"))
+    setup.wire.data_received(b"+A\r\n+B\r\n")
+    assert observed(setup) == 2
+    assert error.args
+
+
+async def test_a_call_that_is_refused_takes_its_time_too() -> None:
+    setup = Setup()
+    refused = sent(setup, 0.1)
+    setup.wire.data_received(b"-ERR no\r\n")
+    assert observed(setup) == 1
+    assert refused.exception() is not None
+
+
+async def test_a_pipeline_is_one_call() -> None:
+    setup = Setup()
+    batch = Batch(setup.loop.create_future(), 3)
+    for index in range(3):
+        sent(setup, 0.1, batch=batch, index=index)
+    setup.wire.data_received(b"+A\r\n+B\r\n+C\r\n")
+    assert observed(setup) == 1
+
+
+async def test_a_handshake_is_no_call() -> None:
+    setup = Setup()
+    setup.wire.pending.append((setup.loop.create_future(), float("inf"), None, None, 0, False))
+    setup.wire.data_received(b"+OK\r\n")
+    assert observed(setup) == 0
