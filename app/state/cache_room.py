@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import Struct
-
 from app.errors import StateError, StateUnavailable
 from app.state.connection import StateConnection
+from app.state.store_memory import StoreMemory, read_store_memory
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +24,6 @@ SHARE: Final = 0.8
 READ_EVERY_S: Final = 1.0
 #: What an entry takes beside its value: its name, its header and the server's books.
 ENTRY_BYTES: Final = 256
-
-_FIELDS: Final = re.compile(rb"^(used_memory|maxmemory):(\d+)\r?$", re.MULTILINE)
-
-
-class _Memory(Struct, frozen=True):
-    used_bytes: int
-    #: 0: as much as the machine has.
-    most_bytes: int
 
 
 class CacheRoom:
@@ -49,7 +39,7 @@ class CacheRoom:
     def __init__(self, state: StateConnection, *, monotonic: Callable[[], float]) -> None:
         self._state = state
         self._monotonic = monotonic
-        self._memory: _Memory | None = None
+        self._memory: StoreMemory | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
         self._let_in_bytes = 0
@@ -94,13 +84,12 @@ class CacheRoom:
             self._let_in_bytes = 0
             self._read_at = self._monotonic()
 
-    async def _read(self) -> _Memory | None:
+    async def _read(self) -> StoreMemory | None:
         try:
-            found = dict(_FIELDS.findall(await self._state.call("INFO", "memory")))
-            return _Memory(int(found[b"used_memory"]), int(found[b"maxmemory"]))
+            return await read_store_memory(self._state)
         except StateUnavailable:  # whose log is that of the connection
             return None
-        except (StateError, TypeError, LookupError):
+        except StateError:
             self._tell()
             return None
 

@@ -21,7 +21,7 @@ Source: DESIGN.md section 3.
 | ``cw:{_}:leader:v1`` | who evaluates alerts | 10 s | ``leader`` |
 | ``cw:{_}:alerts:v1`` | how every alert stands, and what is still to be told, as JSON | 400 days | ``alerts`` |
 | ``cw:{_}:watched:v1`` | sorted set: who has which budgets -> Unix second of use | 48 h | ``watched`` |
-| ``cw:{_}:seated:v1`` | sorted set: tag of a tenant with sessions -> Unix second of use | 400 days | ``watched`` |
+| ``cw:{_}:seated:v1`` | sorted set: tag of a tenant with sessions -> Unix second of use | 48 h | ``watched`` |
 | ``cw:{_}:guesses:v1:<address>`` | wrong keys tried from a client address this minute | 60 s | ``guesses`` |
 | ``cw:{<tag>}:rates:v1:<key id>`` | balances of the token buckets of a key | 48 h | ``limits`` |
 | ``cw:{<tag>}:rates:v1:*`` | the same of the tenant | 48 h | ``limits`` |
@@ -79,8 +79,8 @@ REQUESTS_TTL_S = 48 * 3600
 LEADER_TTL_S = 10
 ALERTS_TTL_S = 400 * 86_400
 WATCHED_TTL_S = 48 * 3600
-#: Longer than any session lives.
-SEATED_TTL_S = 400 * 86_400
+#: As long as a session may live.
+SEATED_TTL_S = 48 * 3600
 
 #: Blocks of thinking have to outlive every session and cached answer.
 KEPT_TTL_S = STATE_TTL_S
