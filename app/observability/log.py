@@ -2,13 +2,13 @@
 
 JSON is made by python-json-logger over msgspec. Every module logs through ``logging.getLogger(__name__)``; what is
 specific to a record goes into ``extra``. Third-party loggers speak from WARNING on only: at DEBUG the SDK logs request
-bodies, which are prompts.
+bodies, which are prompts. The line of a request does not come by here (``request_log.py``), but goes the same way
+out: ``lines``.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Iterable
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import Literal, TextIO, TypeAlias
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
+from app.observability.line_writer import LineWriter
 from app.observability.redact import describe, redactor
 
 #: Loggers of our own code, which follow the configured level.
@@ -26,6 +27,8 @@ OUR_LOGGERS = ("app", "workers")
 SERVER_LOGGERS = ("gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
 _ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+_lines = LineWriter()
 
 #: Attributes of a record that are not somebody's ``extra``; uvicorn adds the message in colours.
 _NOT_EXTRA = frozenset({*RESERVED_ATTRS, "taskName", "color_message"})
@@ -46,7 +49,10 @@ def configure(
         stream: where to; standard error by default.
         secrets: values masked wherever they appear, such as configured keys.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    global _lines
+    _lines.close()
+    _lines = LineWriter(stream)
+    handler = LineHandler(_lines)
     handler.setFormatter(JsonFormatter(secrets) if format == "json" else TextFormatter(secrets))
     root = logging.getLogger()
     for previous in root.handlers[:]:
@@ -60,6 +66,32 @@ def configure(
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.INFO)
+
+
+def lines() -> LineWriter:
+    """The way out of the log of this process."""
+    return _lines
+
+
+class LineHandler(logging.Handler):
+    """Hands finished lines over.
+
+    Args:
+        lines: the way out.
+    """
+
+    def __init__(self, lines: LineWriter) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record; whatever is wrong with it must not reach whoever logs."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - as logging has it
+            self.handleError(record)
+        else:
+            self._lines.put(f"{line}\n".encode("utf-8", "backslashreplace"), soon=record.levelno >= logging.WARNING)
 
 
 class JsonFormatter(MsgspecFormatter):
