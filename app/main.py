@@ -27,11 +27,11 @@ from app.domain.models import ModelTable
 from app.domain.upstream import Upstream
 from app.errors import StateError
 from app.gateway.admission import Admission, AdmissionSettings
-from app.gateway.figures import worker_figures
 from app.gateway.gate import Gate, trusted_proxies
 from app.gateway.key_file import KeyFileWatcher, load_key_file
 from app.gateway.ledger import Ledger
 from app.gateway.model_table import load_aliases, load_models
+from app.gateway.report import Reports
 from app.gateway.services import Services
 from app.identity import open_jwt
 from app.observability.metrics import WorkerMetrics
@@ -39,7 +39,6 @@ from app.observability.process import ProcessFigures
 from app.state import connect
 from app.state.cache_room import CacheRoom
 from app.state.connection import StateConnection
-from app.state.figures import PUBLISH_INTERVAL_S, publish, withdraw
 from app.state.guesses import GuessBook
 from app.state.key_memory import KeyMemory
 from app.state.key_pushes import KeyPushes
@@ -49,7 +48,9 @@ from app.state.session_index import prune_index
 from app.state.wakes import Wakes
 from app.translate.chat_to_messages import TranslationSettings
 from app.upstream import check_upstream, open_upstream
+from app.upstream.credentials import CredentialBook
 from app.upstream.deferred import DeferredUpstream
+from app.upstream.pool import own_credentials
 
 if TYPE_CHECKING:
     from litestar import Litestar
@@ -81,15 +82,20 @@ def create_app(
     Raises:
         SettingError: a setting names something that cannot be used, such as a model table that cannot be read.
     """
+    metrics = WorkerMetrics(slow_s=config.slow_s)
     state = state or connect(
         config.redis_url,
         timeout_s=config.redis_timeout_s,
         queue_limit=config.redis_queue_limit,
         client_name="claude-wrapper",
+        times=metrics.redis,
     )
     check_upstream(config, os.environ)
-    upstream = upstream or DeferredUpstream(partial(open_upstream, config, os.environ))
-    services = create_services(config, upstream=upstream, state=state, now=now)
+    credentials = CredentialBook(own_credentials(config), now=now)
+    upstream = upstream or DeferredUpstream(partial(open_upstream, config, os.environ, credentials))
+    services = create_services(
+        config, upstream=upstream, state=state, credentials=credentials, metrics=metrics, now=now
+    )
     pushes = KeyPushes(state, services.memory, now=now)
     beside: list[Callable[[], Awaitable[None]]] = [
         services.ledger.keep_leases,
@@ -97,7 +103,7 @@ def create_app(
         pushes.keep_valid,
         PushListener(state, pushes.ear, services.wakes.ear).run,
         partial(_prune_sessions, services),
-        partial(_publish_figures, services),
+        Reports(services, worker_id=secrets.token_hex(8), host=socket.gethostname()).run,
     ]
     if config.keys_file:
         loaded = _keys_at_start(config.keys_file)
@@ -122,7 +128,13 @@ def _keys_at_start(path: str) -> KeyFile:
 
 
 def create_services(
-    config: Config, *, upstream: Upstream, state: StateConnection, now: Callable[[], float]
+    config: Config,
+    *,
+    upstream: Upstream,
+    state: StateConnection,
+    credentials: CredentialBook,
+    metrics: WorkerMetrics,
+    now: Callable[[], float],
 ) -> Services:
     """The rooms, wired; nothing connects or runs yet.
 
@@ -146,6 +158,7 @@ def create_services(
         models=models,
         translation=translation_settings(config, models, salt=config.secret.encode() or secrets.token_bytes(32)),
         upstream=upstream,
+        credentials=credentials,
         state=state,
         gate=Gate(
             config,
@@ -164,7 +177,7 @@ def create_services(
         wakes=Wakes(secrets.token_hex(8)),
         cache_room=CacheRoom(state, monotonic=time.monotonic),
         process=ProcessFigures(),
-        metrics=WorkerMetrics(slow_s=config.slow_s),
+        metrics=metrics,
         new_session_id=lambda: f"sess_{secrets.token_hex(12)}",
         now=now,
         monotonic=time.monotonic,
@@ -255,19 +268,5 @@ async def _prune_sessions(services: Services) -> None:
     while True:
         await asyncio.sleep(services.config.cleanup_interval)
         with suppress(StateError):
-            for tag in services.take_seated():
+            for tag in services.take_to_prune():
                 await prune_index(services.state, tag)
-
-
-async def _publish_figures(services: Services) -> None:
-    """Tells all replicas how this worker is doing; Redis being away is no reason to stop."""
-    worker_id, host = secrets.token_hex(8), socket.gethostname()
-    try:
-        while True:
-            with suppress(StateError):
-                figures = worker_figures(services.process, worker_id=worker_id, host=host)
-                services.admission.workers_seen = await publish(services.state, figures)
-            await asyncio.sleep(PUBLISH_INTERVAL_S)
-    finally:
-        with suppress(StateError):
-            await withdraw(services.state, worker_id)

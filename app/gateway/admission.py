@@ -145,7 +145,7 @@ class Admission:
         self._is_alone = False
         self.tenants: Mapping[str, Limits] = {}
         self.workers_seen = 1
-        self._budgeted: set[tuple[str, str]] = set()
+        self._budgeted: dict[tuple[str, str], Limits] = {}
         self.alone_at = float("-inf")
         self._told_at = float("-inf")
 
@@ -240,7 +240,7 @@ class Admission:
         for whose, left_nano in zip((caller.key_id, TENANT), verdict.budget_left, strict=True):
             if left_nano is not None:
                 self._local.note_budget_left((caller.tag, whose), left_nano)
-                self._note_budgeted(caller.tag, whose)
+                self._note_budgets(caller, key, whose)
         if verdict.unbounded:
             raise unbounded(demand)
         if verdict.refusal is not None:
@@ -261,13 +261,18 @@ class Admission:
         self._ledger.opened(permit)
         return permit
 
-    def _note_budgeted(self, tag: str, whose: str) -> None:
+    def _note_budgets(self, caller: Caller, key: ApiKey | None, whose: str) -> None:
         if len(self._budgeted) < MOST_BUDGETED:
-            self._budgeted.add((tag, whose))
+            own = self.limits_of(key.limits if key is not None else caller.limits)
+            tenant = caller.tenant if key is None else key.tenant
+            self._budgeted[tenant, whose] = self.tenant_limits(caller.tag) if whose == TENANT else own
 
-    def take_budgeted(self) -> set[tuple[str, str]]:
-        """Accounts with a budget that were used since the last time: tag and key id, or ``TENANT`` in place of it."""
-        taken, self._budgeted = self._budgeted, set()
+    def take_budgeted(self) -> dict[tuple[str, str], Limits]:
+        """Accounts with budgets that were used since the last time, and their limits.
+
+        Each by the name of its tenant and the id of its key, or ``TENANT`` in place of it.
+        """
+        taken, self._budgeted = self._budgeted, {}
         return taken
 
     # Without the store

@@ -28,6 +28,7 @@ from app.state.connection import StateConnection
 from app.state.key_memory import KeyMemory
 from app.state.wakes import Wakes
 from app.translate.chat_to_messages import TranslationSettings
+from app.upstream.credentials import CredentialBook
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Services:
         models: the model table.
         translation: the settings of the translators; replaced once, when the salt of the pseudonyms is known.
         upstream: the way to Anthropic, with retries; raises for every error status.
+        credentials: how the gateway's own Anthropic credentials are doing.
         state: the connection to Redis.
         gate: tells callers apart.
         admission: lets requests in.
@@ -60,16 +62,18 @@ class Services:
         flights: answers in the making.
         cache_rule: of keys that set none.
         session_rules: the bounds of sessions.
-        seated: tags of the tenants whose sessions were changed here since their indexes were pruned.
     """
 
     __slots__ = (
         "_beside",
         "_returns",
+        "_to_prune",
+        "_to_report",
         "admission",
         "cache_room",
         "cache_rule",
         "config",
+        "credentials",
         "flights",
         "gate",
         "ledger",
@@ -83,7 +87,6 @@ class Services:
         "process",
         "prompts",
         "ratios",
-        "seated",
         "session_rules",
         "state",
         "translation",
@@ -98,6 +101,7 @@ class Services:
         models: ModelTable,
         translation: TranslationSettings,
         upstream: Upstream,
+        credentials: CredentialBook,
         state: StateConnection,
         gate: Gate,
         admission: Admission,
@@ -115,6 +119,7 @@ class Services:
         self.models = models
         self.translation = translation
         self.upstream = upstream
+        self.credentials = credentials
         self.state = state
         self.gate = gate
         self.admission = admission
@@ -138,13 +143,24 @@ class Services:
             max_messages=config.session_max_messages,
             max_bytes=config.session_max_bytes,
         )
-        self.seated: set[str] = set()
+        self._to_prune: set[str] = set()
+        self._to_report: set[str] = set()
         self._beside: set[asyncio.Future[object]] = set()
         self._returns = LeaseReturns(state, monotonic=monotonic)
 
-    def take_seated(self) -> set[str]:
-        """The tags of ``seated``, which begins anew."""
-        tags, self.seated = self.seated, set()
+    def note_seated(self, tag: str) -> None:
+        """Sessions of a tenant were changed here."""
+        self._to_prune.add(tag)
+        self._to_report.add(tag)
+
+    def take_to_prune(self) -> set[str]:
+        """Tags of the tenants whose sessions were changed here since their indexes were pruned; begins anew."""
+        tags, self._to_prune = self._to_prune, set()
+        return tags
+
+    def take_to_report(self) -> set[str]:
+        """Tags of the tenants whose sessions were changed here since that was reported; begins anew."""
+        tags, self._to_report = self._to_report, set()
         return tags
 
     def beside(self, work: Awaitable[object]) -> None:

@@ -386,7 +386,7 @@ async def seat(
         ttl_s=rules.ttl_s,
         max_sessions=rules.max_sessions,
     )
-    services.seated.add(name.tag)
+    services.note_seated(name.tag)
     if evicted:  # they are in no list any more, and expire if this fails
         services.beside(sessions.delete_sessions_data(services.state, evicted))
     return evicted

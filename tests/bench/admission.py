@@ -27,8 +27,10 @@ from app.domain.auth import ANONYMOUS, Caller, read_key
 from app.domain.limits import Demand, Use
 from app.gateway.services import Services
 from app.main import create_services
+from app.observability.metrics import WorkerMetrics
 from app.schemas.admin import KeyLimits, NewKey
 from app.state import api_keys, connect
+from app.upstream.credentials import CredentialBook
 from tests.bench.bench import GATEWAY_CORE, LOAD_CORE, print_head, print_table
 from workers import embedded_state
 
@@ -111,7 +113,14 @@ async def main(url: str, pid: int, options: argparse.Namespace) -> None:
     state = connect(url, timeout_s=5)
     config = Config(redis_url=url, secret="x" * 32)
     nobody: Any = None  # nothing is sent to Anthropic
-    services = create_services(config, upstream=nobody, state=state, now=time.time)
+    services = create_services(
+        config,
+        upstream=nobody,
+        state=state,
+        credentials=CredentialBook((), now=time.time),
+        metrics=WorkerMetrics(),
+        now=time.time,
+    )
     server = psutil.Process(pid)
     rows = []
     for name, caller in (

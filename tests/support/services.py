@@ -10,8 +10,10 @@ from app.domain.models import ModelTable
 from app.errors import StateUnavailable
 from app.gateway.services import Services
 from app.main import create_services
+from app.observability.metrics import WorkerMetrics
 from app.state import connect
 from app.state.connection import StoreStatus
+from app.upstream.credentials import CredentialBook
 
 #: The wall clock of these tests.
 NOW = 1_790_000_000.0
@@ -60,7 +62,12 @@ def make_services(*, config: Config | None = None, state: Any = None, upstream: 
     """Services of a started worker."""
     config = config or Config()
     services = create_services(
-        config, upstream=upstream or NoUpstream(), state=state or connect("memory://"), now=lambda: NOW
+        config,
+        upstream=upstream or NoUpstream(),
+        state=state or connect("memory://"),
+        credentials=CredentialBook((), now=lambda: NOW),
+        metrics=WorkerMetrics(),
+        now=lambda: NOW,
     )
     services.process.started = True
     return services

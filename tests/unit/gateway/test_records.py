@@ -98,5 +98,6 @@ async def test_a_streamed_hit_notes_it_as_well() -> None:
 async def test_accounts_with_a_budget_are_noted_when_they_are_used() -> None:
     corridor = Corridor(answer(), answer(), default_budget_day=1.0)
     await asked(corridor)
-    assert corridor.services.admission.take_budgeted() == {(ANN.tag, "ann")}
-    assert corridor.services.admission.take_budgeted() == set()
+    budgeted = corridor.services.admission.take_budgeted()
+    assert {account: limits.budget_day_nano for account, limits in budgeted.items()} == {("acme", "ann"): 10**9}
+    assert corridor.services.admission.take_budgeted() == {}

@@ -1,0 +1,76 @@
+"""What a worker tells all replicas every few seconds, in one round trip.
+
+How it is doing (``/health``, ``claude-wrapper status``), what it has counted (dashboard, alerts), its latest request
+records (``/logs``), and which accounts with budgets and tenants with sessions it has seen (alerts). Contract: DESIGN.md
+section 9, "one flush per worker every few seconds".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+from app.errors import StateError
+from app.gateway.figures import worker_figures
+from app.gateway.services import Services
+from app.state.connection import Command
+from app.state.figures import PUBLISH_INTERVAL_S, publish_command, withdraw
+from app.state.minutes import add_minute_command
+from app.state.watched import seated_commands, watch_commands
+
+
+class Reports:
+    """The reports of one worker.
+
+    Args:
+        services: the rooms.
+        worker_id: unique among all workers of all replicas.
+        host: host name of the machine or pod.
+    """
+
+    def __init__(self, services: Services, *, worker_id: str, host: str) -> None:
+        self._services = services
+        self._worker_id = worker_id
+        self._host = host
+
+    async def run(self) -> None:
+        """Reports as long as the worker lives, and takes its figures away in the end; the store may be away."""
+        try:
+            while True:
+                await self.report()
+                await asyncio.sleep(PUBLISH_INTERVAL_S)
+        finally:
+            await self.report()
+            with suppress(StateError):
+                await withdraw(self._services.state, self._worker_id)
+
+    async def report(self) -> None:
+        """One report, if the store is there. What was not counted is reported next time; what may have been is not."""
+        services = self._services
+        if not services.state.available:
+            return
+        counted = services.metrics.take_minute()
+        with suppress(StateError):
+            workers, added, *_ = await services.state.pipeline(self._commands(counted))
+            if not isinstance(workers, StateError):
+                services.admission.workers_seen = int(workers)
+            if isinstance(added, StateError):
+                services.metrics.give_back_minute(counted)
+
+    def _commands(self, counted: Mapping[str, int]) -> list[Command]:
+        services, now = self._services, self._services.now()
+        figures = worker_figures(
+            services.process,
+            worker_id=self._worker_id,
+            host=self._host,
+            store=services.state.status,
+            max_in_flight=services.config.max_concurrent_requests,
+            credentials=services.credentials.states(),
+        )
+        return [
+            publish_command(figures),
+            add_minute_command(counted, {}),
+            *watch_commands(services.admission.take_budgeted(), now),
+            *seated_commands(services.take_to_report(), now),
+        ]
