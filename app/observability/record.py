@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from app.domain.calls import Usage
 from app.domain.limits import NANO_PER_USD
+from app.observability.trace_context import TraceContext
 
 #: A path is cut to this many characters in the log.
 _LONGEST_PATH = 512
@@ -51,6 +52,7 @@ class RequestRecord(Struct):
         verdict: of the admission: ``admitted``, ``admitted_alone`` (the state store was away), or why not.
         cache: what the response cache did: ``hit``, ``joined``, ``miss`` or ``bypass``; empty where nothing was asked.
         saved_nano: what an answer from the cache would have cost, in nano-dollars.
+        trace: that it belongs to; ``None`` where nobody traces.
         began_at: when the request came in. This and the following are seconds of one monotonic clock, 0: not reached.
         read_at: its body was read.
         translated_at: it was decoded and translated.
@@ -89,6 +91,7 @@ class RequestRecord(Struct):
     verdict: str = ""
     cache: str = ""
     saved_nano: int = 0
+    trace: TraceContext | None = None
     began_at: float = 0.0
     read_at: float = 0.0
     translated_at: float = 0.0

@@ -61,8 +61,9 @@ async def test_what_was_cancelled_is_no_bug(caplog: pytest.LogCaptureFixture) ->
     assert caplog.records == []
 
 
-def test_tenants_whose_sessions_were_changed_are_taken_once() -> None:
+def test_tenants_whose_sessions_were_changed_are_taken_once_to_be_pruned_and_once_to_be_reported() -> None:
     services = Corridor().services
-    services.seated |= {"a", "b"}
-    assert services.take_seated() == {"a", "b"}
-    assert services.take_seated() == set()
+    services.note_seated("a")
+    services.note_seated("b")
+    assert services.take_to_prune() == services.take_to_report() == {"a", "b"}
+    assert services.take_to_prune() == services.take_to_report() == set()

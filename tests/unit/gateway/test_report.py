@@ -1,0 +1,92 @@
+"""A worker's report: everything in one round trip, nothing counted twice, nothing lost while the store is away."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.domain import minutes
+from app.errors import StateError
+from app.gateway.report import Reports
+from app.state.figures import read_all
+from app.state.minutes import read_minutes
+from app.state.watched import seated, watched
+from tests.support.corridor import TRIP, Corridor
+from tests.support.fake_upstream import FakeReply, message, text
+
+
+def reports(corridor: Corridor) -> Reports:
+    return Reports(corridor.services, worker_id="w1", host="here")
+
+
+def answered(requests: int = 1, **settings: Any) -> Corridor:
+    """A worker that has counted so many requests."""
+    corridor = Corridor(FakeReply(message(text("Hello."))), **settings)
+    corridor.services.metrics.minute[minutes.REQUESTS] = requests
+    return corridor
+
+
+async def counted(corridor: Corridor) -> int:
+    """Requests of the minute, as all replicas see them."""
+    return sum(bucket.requests for bucket in await read_minutes(corridor.state, 2))
+
+
+async def test_a_report_tells_how_the_worker_is_doing_and_what_it_has_counted() -> None:
+    corridor = answered(7)
+    await reports(corridor).report()
+    (figures,) = await read_all(corridor.state)
+    assert (figures.worker_id, figures.host, figures.max_in_flight) == ("w1", "here", 1000)
+    assert await counted(corridor) == 7
+    assert corridor.services.admission.workers_seen == 1
+
+
+async def test_what_was_reported_is_not_reported_again() -> None:
+    corridor = answered(7)
+    await reports(corridor).report()
+    await reports(corridor).report()
+    assert await counted(corridor) == 7
+
+
+async def test_accounts_with_budgets_and_tenants_with_sessions_are_told() -> None:
+    corridor = answered(default_budget_day=1.0)
+    await corridor.ask(wants=TRIP)
+    await reports(corridor).report()
+    assert [account.key_id for account in await watched(corridor.state)] == ["ann"]
+    assert len(await seated(corridor.state)) == 1
+
+
+async def test_while_the_store_is_away_counts_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    corridor = answered(7)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(corridor.state), "available", False)
+        await reports(corridor).report()
+    assert corridor.services.metrics.minute[minutes.REQUESTS] == 7
+    await reports(corridor).report()
+    assert await counted(corridor) == 7
+
+
+async def test_counts_that_the_store_refuses_are_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    corridor = answered(7)
+
+    async def refuses(_: Any, **__: Any) -> list[Any]:
+        return [1, StateError("OOM command not allowed")]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corridor.state, "pipeline", refuses)
+        await reports(corridor).report()
+    assert corridor.services.metrics.minute[minutes.REQUESTS] == 7
+
+
+async def test_a_worker_that_leaves_tells_what_it_still_has_and_takes_its_figures_away() -> None:
+    corridor = answered(1)
+    running = asyncio.create_task(reports(corridor).run())
+    while not await read_all(corridor.state):  # noqa: ASYNC110 - the store is in this process
+        await asyncio.sleep(0)
+    corridor.services.metrics.minute[minutes.REQUESTS] = 4
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await read_all(corridor.state) == []
+    assert await counted(corridor) == 5
