@@ -1,0 +1,194 @@
+"""``GET /logs``: the latest requests of all replicas, newest first, for callers with the scope ``admin``.
+
+They are the lines of the log (``observability/request_line.py``), handed over by every worker every few seconds. While
+the state store is away, the worker that answers tells its own; ``scope`` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
+from msgspec import Struct
+
+from app.api.auth import require_scope
+from app.api.operation import Parameter, operation
+from app.domain.closed_wire import invalid
+from app.errors import StateError
+from app.gateway.services import Services
+from app.observability.request_line import Kind, RequestLine, as_text
+from app.state.key_audit import ENTRY_ID
+from app.state.request_log import RecordFilter, read_records
+
+LogsRequest = Request[None, None, State]
+
+#: Requests of a page.
+Limit = Annotated[int, QueryParameter(ge=1, le=500)]
+
+_PARAMETERS = (
+    Parameter(
+        name="level",
+        place="query",
+        description="`warning`: only requests that failed on the gateway's or Anthropic's side.",
+        schema={"type": "string", "enum": ["info", "warning"]},
+    ),
+    Parameter(
+        name="type",
+        place="query",
+        description="Only requests of this kind.",
+        schema={"type": "string", "enum": ["chat", "sessions", "keys", "admin", "operations", "other"]},
+    ),
+    Parameter(name="tenant", place="query", description="Only of this tenant.", schema={"type": "string"}),
+    Parameter(
+        name="since",
+        place="query",
+        description="Not before this moment: RFC 3339, or Unix seconds.",
+        schema={"type": "string"},
+    ),
+    Parameter(name="until", place="query", description="Before this moment; likewise.", schema={"type": "string"}),
+    Parameter(
+        name="limit",
+        place="query",
+        description="Requests of a page; 100 without it.",
+        schema={"type": "integer", "minimum": 1, "maximum": 500},
+    ),
+    Parameter(
+        name="before",
+        place="query",
+        description="The page after this one: its `last_id`.",
+        schema={"type": "string"},
+    ),
+)
+
+_decode = msgspec.json.Decoder(RequestLine).decode
+
+
+class LogPage(Struct, frozen=True, kw_only=True):
+    """A page of requests.
+
+    Args:
+        data: newest first.
+        scope: ``cluster``, or ``process`` while only the worker that answers can be asked.
+        has_more: whether there is a next page; also one with little on it may have one, as only so many requests are
+            looked at for each.
+        last_id: ``before`` of the next page.
+    """
+
+    data: list[RequestLine]
+    scope: Literal["cluster", "process"] = "cluster"
+    has_more: bool = False
+    last_id: str | None = None
+
+
+@get(
+    "/logs",
+    response_headers={"cache-control": "no-store"},
+    operation_class=operation(
+        "listRequests",
+        tag="operations",
+        summary="The latest requests of all replicas",
+        description="What the log says of each request; never a prompt, never a key. Some 5,000 are kept for 48 hours; "
+        "with `Accept: text/plain` they come as lines, oldest first. On a protected gateway it needs the scope "
+        "`admin`.",
+        parameters=_PARAMETERS,
+        replies={200: ("The requests.", LogPage)},
+        errors=(400, 401, 403),
+    ),
+)
+async def logs(
+    request: LogsRequest,
+    services: NamedDependency[Services],
+    level: FromQuery[Literal["info", "warning", "INFO", "WARNING"] | None] = None,
+    type: FromQuery[Kind | None] = None,  # noqa: A002 - the name of the parameter
+    tenant: FromQuery[str | None] = None,
+    since: FromQuery[str | None] = None,
+    until: FromQuery[str | None] = None,
+    limit: Limit = 100,
+    before: FromQuery[str | None] = None,
+) -> Response[LogPage] | Response[str]:
+    """A page of requests."""
+    if services.gate.protected:
+        require_scope(request, "admin")
+    if before is not None and not ENTRY_ID.fullmatch(before):
+        raise invalid("before", "expected the last_id of the page before")
+    asked = RecordFilter(
+        level=level,
+        type=type,
+        tenant=tenant,
+        since=None if since is None else moment(since, param="since"),
+        until=None if until is None else moment(until, param="until"),
+    )
+    page = await _page(services, asked, limit=limit, before=before)
+    if request.accept.best_match(["application/json", "text/plain"]) == "text/plain":
+        return Response(_lines(page.data), media_type="text/plain")
+    return Response(page)
+
+
+def moment(text: str, *, param: str) -> float:
+    """A moment in Unix seconds, from RFC 3339 or Unix seconds.
+
+    Args:
+        text: as it was sent; a ``+`` that was not escaped has become a space.
+        param: what to call it.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = _from_rfc3339(text.replace(" ", "+"))
+    if not 0 <= seconds < 1e11:  # also NaN
+        raise invalid(param, "expected a moment such as 2026-11-23T21:00:00Z, or Unix seconds")
+    return seconds
+
+
+def _from_rfc3339(text: str) -> float:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return -1.0
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+
+
+async def _page(services: Services, asked: RecordFilter, *, limit: int, before: str | None) -> LogPage:
+    try:
+        page = await read_records(services.state, asked, limit=limit, before_id=before)
+    except StateError:
+        own = [line for line in reversed(_read(services.request_log.latest())) if _is_asked_for(line, asked)]
+        return LogPage(data=own[:limit], scope="process")
+    return LogPage(
+        data=_read(record.json for record in page.records), has_more=page.next is not None, last_id=page.next
+    )
+
+
+def _read(records: Iterable[bytes | msgspec.Raw]) -> list[RequestLine]:
+    """What can be read: another release may write other fields."""
+    lines = []
+    for record in records:
+        try:
+            lines.append(_decode(record))
+        except msgspec.DecodeError:
+            continue
+    return lines
+
+
+def _is_asked_for(line: RequestLine, asked: RecordFilter) -> bool:
+    at = _from_rfc3339(line.timestamp)
+    return (
+        (asked.level is None or asked.level.upper() == line.level)
+        and asked.type in (None, line.type)
+        and asked.tenant in (None, line.tenant)
+        and (asked.since is None or at >= asked.since)
+        and (asked.until is None or at < asked.until)
+    )
+
+
+def _lines(page: Sequence[RequestLine]) -> str:
+    return "".join(f"{as_text(line, is_coloured=False)}\n" for line in reversed(page))
