@@ -1,8 +1,9 @@
 """Who was active lately, and is looked after: accounts with budgets, and tenants with sessions.
 
-Two sorted sets by the time of use, each cut to its newest entries of two days, so that looking after them is bounded however many
-there are: nobody has to scan the store. An entry of an account carries the budgets that counted when it was last used,
-since those of a token, of the keys file and of the deployment's defaults are known only where requests are let in.
+Two sorted sets by the time of use, each cut to its newest entries of two days, so that looking after them is bounded
+however many there are: nobody has to scan the store. An entry of an account carries the budgets that counted when it
+was last used, since those of a token, of the keys file and of the deployment's defaults are known only where requests
+are let in.
 """
 
 from __future__ import annotations

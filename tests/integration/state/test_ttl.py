@@ -8,15 +8,22 @@ from typing import Literal
 import pytest
 
 from app.config import Config
+from app.domain import minutes
+from app.domain.alert_book import AlertBook
 from app.domain.limits import Limits, Use
 from app.schemas.admin import KeyChanges, NewKey
 from app.state import api_keys, connect, keys
+from app.state.alerts import write_alerts
 from app.state.answers import Slot, join_flight, land_flight
 from app.state.connection import StateConnection
 from app.state.figures import WorkerFigures, publish
 from app.state.guesses import GuessBook
 from app.state.kept_answers import keep_command
+from app.state.leader import lead
+from app.state.minutes import add_minute_command
+from app.state.request_log import add_records_commands
 from app.state.secret import shared_secret
+from app.state.watched import seated_commands, watch_commands
 from tests.support.ledger_model import DAY_US, LEASE_US
 from tests.support.limiter import TAG, Limiter
 from tests.support.redis import RedisServer
@@ -32,6 +39,16 @@ async def write_all_there_is(state: StateConnection) -> None:
     """One key of each kind, those of the connection itself apart."""
     await publish(state, WorkerFigures(worker_id="a", host="host", pid=1, started_at=1.0, version="1.0"))
     await shared_secret(state)
+    await state.pipeline(
+        [
+            add_minute_command({minutes.REQUESTS: 1}, {minutes.REPLICAS: 1}),
+            *add_records_commands([b"{}"]),
+            *watch_commands({("acme", "key1"): BOUNDS}, NOW),
+            *seated_commands([TAG], NOW),
+        ]
+    )
+    assert (await lead(state, "monitor")).is_held
+    assert await write_alerts(state, AlertBook(), token="monitor")
     await GuessBook(state, per_minute=5).wrong("203.0.113.5", 0.0)
     issued = await api_keys.create(state, NewKey(tenant="acme"), actor="test:1", now=NOW)
     await api_keys.update(state, issued.key.id, KeyChanges(name="other"), actor="test:1", now=NOW)
