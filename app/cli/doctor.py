@@ -90,7 +90,7 @@ def _show(finding: Finding) -> None:
 
 command = click.Command(
     "doctor",
-    callback=lambda no_interactive, health_monitoring, daemon, **rest: doctor(**rest),
+    callback=lambda no_interactive, daemon, **rest: doctor(**rest),
     help=doctor.__doc__,
     params=[*serve_options(), click.Option(["--json", "as_json"], is_flag=True, help="as a JSON array")],
 )

@@ -13,7 +13,7 @@ from app.cli.errors import MISUSED, CommandFailed
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Options that are fields of ``app.config.Config``; the rest belong to the command line itself.
-SETTINGS = ("port", "host", "workers", "api_key", "production", "mock", "debug", "verbose")
+SETTINGS = ("port", "host", "workers", "api_key", "production", "health_monitoring", "mock", "debug", "verbose")
 
 
 @cache
@@ -31,7 +31,7 @@ def serve_options() -> tuple[click.Parameter, ...]:
         ),
         click.Option(["-n", "--no-interactive"], is_flag=True, help="ask nothing"),
         _flag("-P", "--production", help="JSON logs, one worker per core, listen on 0.0.0.0"),
-        click.Option(["-H", "--health-monitoring"], is_flag=True, help="comes with a later release"),
+        _flag("-H", "--health-monitoring", help="evaluate alerts: one worker of all replicas does"),
         _flag("-m", "--mock", help="answer from the built-in simulator: no key, no network"),
         _flag("-d", "--debug", help="log at debug level, and every request"),
         _flag("--verbose", help="log every request"),

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from app.cli.announce import base_url, mode_in_words, ready_block
-from app.cli.errors import FAILED, MISUSED, CommandFailed
+from app.cli.errors import FAILED, CommandFailed
 from app.cli.instance import Instance, InstanceFacts, data_root
 from app.cli.options import SETTINGS, chosen_port, serve_options
 from app.cli.protection import ask_for_key, may_ask
@@ -34,13 +34,12 @@ END_OF_ANNOUNCEMENT = b"\0"
 def serve(
     bare_port: str | None,
     no_interactive: bool,
-    health_monitoring: bool,
     daemon: bool,
     announce_fd: int | None,
     **given: Any,
 ) -> int:
     """Run the gateway in the foreground; Ctrl-C stops it gracefully, a second Ctrl-C at once."""
-    config, new_key = settings_of_command(bare_port, no_interactive, health_monitoring, given)
+    config, new_key = settings_of_command(bare_port, no_interactive, given)
     if daemon:
         from app.cli.start import start_in_background
 
@@ -48,20 +47,16 @@ def serve(
     return run_in_foreground(config, announce_fd, new_key=new_key)
 
 
-def settings_of_command(
-    bare_port: str | None, no_interactive: bool, health_monitoring: bool, given: dict[str, Any]
-) -> tuple[Config, str]:
+def settings_of_command(bare_port: str | None, no_interactive: bool, given: dict[str, Any]) -> tuple[Config, str]:
     """The settings of ``serve`` and ``start``; asks for what may be asked.
 
     Returns:
         The settings, and the key among them when it was made just now.
 
     Raises:
-        CommandFailed: a flag is not in this release.
+        CommandFailed: two ports are given.
         SettingError: a setting is wrong.
     """
-    if health_monitoring:
-        raise CommandFailed("--health-monitoring is not in this release yet.", status=MISUSED)
     flags = {name: given[name] for name in SETTINGS} | {"port": chosen_port(bare_port, given["port"])}
     config, _ = load_settings(os.environ, flags)
     check_settings(config, os.environ)

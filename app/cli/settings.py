@@ -60,6 +60,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     Raises:
         SettingError: a setting names something that cannot be used.
     """
+    from app.gateway.alert_settings import check_alerts
     from app.gateway.gate import check_keys, trusted_proxies
     from app.gateway.key_file import load_key_file
     from app.gateway.model_table import load_aliases, load_models
@@ -75,6 +76,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     trusted_proxies(config)
     check_keys(config)
     check_jwt(config)
+    check_alerts(config)
     if config.keys_file:
         load_key_file(config.keys_file)
 

@@ -88,7 +88,7 @@ def _text(value: Any) -> str:
 
 command = click.Command(
     "config",
-    callback=lambda no_interactive, health_monitoring, daemon, **rest: config(**rest),
+    callback=lambda no_interactive, daemon, **rest: config(**rest),
     help=config.__doc__,
     params=[*serve_options(), click.Option(["--json", "as_json"], is_flag=True, help="as a JSON array")],
 )

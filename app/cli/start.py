@@ -27,10 +27,10 @@ _READY_WITHIN_S = 120.0
 _ENDS_WITHIN_S = 10.0
 
 
-def start(bare_port: str | None, no_interactive: bool, health_monitoring: bool, daemon: bool, **given: Any) -> int:
+def start(bare_port: str | None, no_interactive: bool, daemon: bool, **given: Any) -> int:
     """Run the gateway in the background; 'status' and 'stop' find it by its port."""
     del daemon  # it is what this command does
-    config, new_key = settings_of_command(bare_port, no_interactive, health_monitoring, given)
+    config, new_key = settings_of_command(bare_port, no_interactive, given)
     return start_in_background(config, given, new_key=new_key)
 
 
@@ -90,7 +90,8 @@ def _flags(config: Config, given: dict[str, Any]) -> list[str]:
         value = given[name]
         if value is None or name in ("port", "api_key"):
             continue
-        flags += [f"--{name}"] if value == "true" else [f"--{name}", value]
+        flag = f"--{name.replace('_', '-')}"
+        flags += [flag] if value == "true" else [flag, value]
     return flags
 
 

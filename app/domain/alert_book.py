@@ -6,7 +6,7 @@ read it. All parts are bounded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -74,9 +74,9 @@ class AlertBook(Struct, frozen=True, kw_only=True):
         """With events that were told while the book could not be written."""
         return replace(self, history=self._remembering(events))
 
-    def without(self, event_id: str) -> AlertBook:
-        """The book once an event has been told."""
-        return replace(self, outbox=tuple(event for event in self.outbox if event.id != event_id))
+    def without(self, event_ids: Container[str]) -> AlertBook:
+        """The book once events have been told."""
+        return replace(self, outbox=tuple(event for event in self.outbox if event.id not in event_ids))
 
     def levels_by_rule(self) -> Mapping[str, Level]:
         """The worst level of each rule: what it is about (a tenant, a credential) is left out."""

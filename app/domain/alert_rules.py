@@ -88,32 +88,13 @@ class Thresholds(Struct, frozen=True, kw_only=True):
     forecast_days: Threshold
 
 
-class Filling(Struct, frozen=True, kw_only=True):
-    """Something that has a maximum.
-
-    Args:
-        used: of it.
-        limit: the maximum; 0 where there is none, or it is not known.
-        name: what it is, where there are several.
-    """
-
-    used: int
-    limit: int
-    name: str = ""
-
-    @property
-    def share(self) -> float:
-        """How full it is; 0 without a maximum."""
-        return self.used / self.limit if self.limit else 0.0
-
-
 class Situation(Struct, frozen=True, kw_only=True):
     """The figures at one moment, of all replicas; ``None`` and empty stand for what could not be had.
 
     Args:
         window: the last minutes as one.
-        replicas: memory of each replica.
-        store_memory: of the state store.
+        replicas: of each replica (host or pod), what its workers have resident, as a share of what it may use.
+        store_memory: of the state store, likewise.
         fullest_tenant: sessions of the tenant that is nearest to its maximum, as a share.
         store_away: whether the state store is away.
         hours: the last hours, for the trend.
@@ -122,8 +103,8 @@ class Situation(Struct, frozen=True, kw_only=True):
     """
 
     window: Bucket | None = None
-    replicas: Sequence[Filling] = ()
-    store_memory: Filling | None = None
+    replicas: Mapping[str, float] = {}
+    store_memory: float | None = None
     fullest_tenant: float | None = None
     store_away: bool = False
     hours: Sequence[Bucket] = ()
@@ -159,13 +140,11 @@ def _traffic(window: Bucket | None, thresholds: Thresholds) -> Iterator[Reading]
 
 
 def _memory(situation: Situation, threshold: Threshold) -> Iterator[Reading]:
-    known = [replica for replica in situation.replicas if replica.limit]
-    if known:
-        fullest = max(known, key=lambda replica: replica.share)
-        yield _reading(MEMORY, fullest.share, "share", threshold, about=f"replica {fullest.name}")
-    store = situation.store_memory
-    if store is not None and store.limit:
-        yield _reading(STORE_MEMORY, store.share, "share", threshold)
+    if situation.replicas:
+        host, share = max(situation.replicas.items(), key=lambda one: one[1])
+        yield _reading(MEMORY, share, "share", threshold, about=f"replica {host}")
+    if situation.store_memory is not None:
+        yield _reading(STORE_MEMORY, situation.store_memory, "share", threshold)
 
 
 def _sessions(share: float | None, threshold: Threshold) -> Iterator[Reading]:

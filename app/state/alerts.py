@@ -7,6 +7,7 @@ import msgspec
 from app.domain.alert_book import AlertBook
 from app.state import keys
 from app.state.connection import StateConnection
+from app.state.error_replies import WrongType
 from app.state.scripts import load_script
 
 WRITE_ALERTS = load_script("write_alerts")
@@ -30,12 +31,10 @@ async def kept_alerts(state: StateConnection) -> AlertBook | None:
     Raises:
         StateError: the store did not answer.
     """
-    kept = await state.call("GET", keys.ALERTS, large=True)
-    if kept is None:
-        return None
     try:
-        return _decode(kept)
-    except msgspec.DecodeError:  # another release's, or damaged
+        kept = await state.call("GET", keys.ALERTS, large=True)
+        return None if kept is None else _decode(kept)
+    except (WrongType, msgspec.DecodeError):  # another release's, or damaged
         return None
 
 

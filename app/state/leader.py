@@ -26,10 +26,12 @@ class Lead(Struct, frozen=True):
 
     Args:
         is_held: the lead is theirs, for ``keys.LEADER_TTL_S`` from now.
+        is_new: it was not before: somebody else may have had it meanwhile.
         at: Unix seconds of the store's clock.
     """
 
     is_held: bool
+    is_new: bool
     at: float
 
 
@@ -44,7 +46,7 @@ async def lead(state: StateConnection, token: str) -> Lead:
         StateError: the store did not answer; nobody knows who leads.
     """
     held, seconds, micros = await state.run_script(LEAD, (keys.LEADER,), (token, keys.LEADER_TTL_S))
-    return Lead(held == 1, int(seconds) + int(micros) / 1_000_000)
+    return Lead(held > 0, held == 1, int(seconds) + int(micros) / 1_000_000)
 
 
 async def resign(state: StateConnection, token: str) -> None:

@@ -63,11 +63,6 @@ def test_command_of_a_later_release_says_so(name: str, capsys: pytest.CaptureFix
     assert "not in this release" in capsys.readouterr().err
 
 
-def test_health_monitoring_of_a_later_release_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command_line(["--health-monitoring"]) == 2
-    assert "--health-monitoring is not in this release yet." in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("args", [["--help"], *([name, "--help"] for name in COMMANDS)])
 def test_every_command_has_help(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(args) == 0

@@ -1,0 +1,101 @@
+"""Reads the figures that alerts go by, of all replicas, from the state store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from app.domain.alert_rules import Situation
+from app.domain.buckets import total
+from app.domain.credentials import together
+from app.errors import StateError, StateUnavailable
+from app.gateway.budgets_watch import BudgetShare, budget_shares
+from app.gateway.cluster import ClusterBook, memory_shares, peaks_of
+from app.state.connection import StateConnection
+from app.state.figures import read_all
+from app.state.minutes import BucketReader
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: The trend is that of so many hours: four days, so that the hours of a day do not look like one.
+TREND_HOURS: Final = 96
+
+
+class Sources:
+    """Everything that there is to read.
+
+    Args:
+        state: the store.
+        cluster: what all replicas share.
+        window_minutes: of response time and errors: so many whole minutes, and the one that runs.
+        new_id: makes unique ids of calls.
+    """
+
+    def __init__(
+        self, state: StateConnection, *, cluster: ClusterBook, window_minutes: int, new_id: Callable[[], str]
+    ) -> None:
+        self._state = state
+        self._cluster = cluster
+        self._buckets = BucketReader(state)
+        self._window_minutes = window_minutes
+        self._new_id = new_id
+        self._refused: set[str] = set()
+
+    async def read(self) -> Read:
+        """The situation now; what the store refuses to tell is left out.
+
+        Raises:
+            StateUnavailable: the store is away.
+        """
+        window = await self._had("the last minutes", self._buckets.minutes(self._window_minutes + 1))
+        hours = await self._had("the last hours", self._buckets.hours(TREND_HOURS))
+        workers = await self._had("the figures of the workers", read_all(self._state)) or []
+        budgets = await self._had("budgets", budget_shares(self._state, new_id=self._new_id)) or []
+        sample = await self._cluster.sample()
+        memory = sample.store_memory if sample is not None else None
+        return Read(
+            situation=Situation(
+                window=None if window is None else total(window),
+                replicas=memory_shares(workers),
+                store_memory=None if memory is None else memory.share,
+                fullest_tenant=None if sample is None else sample.sessions_share,
+                hours=hours or (),
+                budgets=_by_name(budgets),
+                credentials=together(one for worker in workers for one in worker.credentials),
+            ),
+            peaks=peaks_of(sample, workers),
+        )
+
+    async def _had(self, what: str, asked: Awaitable[T]) -> T | None:
+        try:
+            had = await asked
+        except StateUnavailable:
+            raise
+        except StateError as exc:
+            if what not in self._refused:
+                log.warning("Alerts are evaluated without %s: %s", what, exc.message)
+            self._refused.add(what)
+            return None
+        self._refused.discard(what)
+        return had
+
+
+class Read(Struct, frozen=True):
+    """What was read.
+
+    Args:
+        situation: for the rules.
+        peaks: gauges for this minute's bucket.
+    """
+
+    situation: Situation
+    peaks: dict[str, int]
+
+
+def _by_name(budgets: Sequence[BudgetShare]) -> dict[str, float]:
+    return {f"{one.tenant}{'' if one.key_id is None else f'/{one.key_id}'}:{one.period}": one.share for one in budgets}
