@@ -12,14 +12,14 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from app.errors import BadUpstreamReply, GatewayError, InternalError, UpstreamTimeout, UpstreamUnreachable
-from app.upstream.transport import KeptConnectionBroke
+from app.upstream.connections import KeptConnectionBroke
 
-#: What reading a body fails with: the connection, its framing, or a compression nobody asked for. aiohttp says
-#: ``RuntimeError`` when it is asked to read from a connection that is gone.
-READING_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError)
+#: What an exchange fails with: the connection, the framing of a reply, or a compression nobody asked for. aiohttp says
+#: ``RuntimeError`` when it is asked to send or read over what is closed.
+EXCHANGE_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError)
 
 
-def sending_error(exc: BaseException | None, *, connect_timeout_s: float) -> GatewayError:
+def sending_error(exc: BaseException, *, connect_timeout_s: float) -> GatewayError:
     """Why there is no reply: no connection, a connection that broke, or something that is not HTTP.
 
     Args:
@@ -56,7 +56,7 @@ def sending_error(exc: BaseException | None, *, connect_timeout_s: float) -> Gat
 
 
 def reading_error(exc: BaseException, *, idle_timeout_s: float) -> GatewayError:
-    """Why a body did not come to its end; ``exc`` is one of ``READING_ERRORS``."""
+    """Why a body did not come to its end; ``exc`` is one of ``EXCHANGE_ERRORS``."""
     match exc:
         case asyncio.TimeoutError():
             return UpstreamTimeout(f"Anthropic was silent for {idle_timeout_s:g} s inside its answer.", phase="idle")

@@ -1,33 +1,24 @@
-"""The ``sdk`` lane: the ``anthropic`` package by its raw route, bytes in and bytes out.
+"""The ``sdk`` lane: requests as the ``anthropic`` package puts them together, by its raw route, bytes in and bytes out.
 
 The package brings authentication, headers, URLs and, later, the clouds; its models are never touched. It is imported
-with this module and takes seconds to import, so nothing imports this module but ``app.upstream.open_upstream``.
-Facts about the package: ``spec/sdk-notes.md``.
+with this module, which takes a second and 45 MB, so only what opens this lane imports this module. Facts about the
+package: ``spec/sdk-notes.md``.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-
-import aiohttp
-from anthropic import APIConnectionError
-
-from app.domain.upstream import UpstreamReply, UpstreamRequest
-from app.errors import BadUpstreamReply, ShuttingDown, UpstreamTimeout
-from app.upstream.aiohttp_errors import READING_ERRORS, reading_error, sending_error
-from app.upstream.route import find_route
+from app.upstream.connections import Connections
+from app.upstream.lane import Lane
+from app.upstream.route import Route
 from app.upstream.sdk_client import SdkClient
-from app.upstream.settings import LaneSettings, no_credential
-from app.upstream.slots import Slots
-from app.upstream.transport import AiohttpTransport
+from app.upstream.sdk_transport import SdkTransport
+from app.upstream.settings import LaneSettings
 
 
-class SdkUpstream:
-    """An ``Upstream`` over the ``anthropic`` package.
+class SdkUpstream(Lane):
+    """An ``Upstream`` by the ``anthropic`` package.
 
     The package looks nothing up by itself: credentials, base URL, proxy and certificates come from the settings.
-    Connections are made when the first call comes.
 
     Args:
         settings: of any lane.
@@ -37,137 +28,8 @@ class SdkUpstream:
     """
 
     def __init__(self, settings: LaneSettings) -> None:
-        route = find_route(settings)
-        self._transport = AiohttpTransport(
-            tls=route.tls,
-            proxy=route.proxy,
-            connect_timeout_s=settings.connect_timeout_s,
-            idle_timeout_s=settings.idle_timeout_s,
-            keepalive_s=settings.keepalive_s,
-        )
-        self._client = SdkClient(route.url, route.key, route.token, self._transport)
-        self._has_credential = bool(route.key or route.token)
-        self._settings = settings
-        self._slots = Slots(limit=settings.max_connections, wait_s=settings.pool_wait_s)
-        self._closed = False
-
-    async def send(self, request: UpstreamRequest) -> UpstreamReply:
-        """Sends a request; see ``app.domain.upstream.Upstream.send``.
-
-        Raises:
-            UpstreamStatus: neither the gateway nor the request has a credential; nothing was sent.
-            UpstreamUnreachable: no connection, or it broke before the reply's headers.
-            UpstreamTimeout: no connection or no reply headers in time.
-            BadUpstreamReply: what came is not HTTP.
-            Overloaded: no free connection in time.
-            ShuttingDown: the lane is closed.
-        """
-        if not (self._has_credential or request.credential):
-            raise no_credential()
-        await self._slots.take()
-        request.watch.sending()
-        try:
-            reply = await self._exchange(request)
-        except BaseException:
-            self._slots.give_back()
-            raise
-        return SdkReply(reply, self._settings, self._slots.give_back)
-
-    async def close(self) -> None:
-        """Closes every connection; calls that still run fail."""
-        self._closed = True
-        self._slots.close()
-        await self._client.close()
-
-    async def _exchange(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
-        limit_s = self._settings.first_byte_timeout_s
-        if request.fresh:
-            self._transport.close_idle()
-        try:
-            async with asyncio.timeout(limit_s):
-                reply = await self._client.call(request)
-        except TimeoutError:
-            late = f"Anthropic did not begin to answer within {limit_s:g} s."
-            raise UpstreamTimeout(late, phase="first_byte") from None
-        except APIConnectionError as exc:
-            if self._closed:
-                raise ShuttingDown("This worker is shutting down; try again.", retry_after_s=1.0) from exc
-            cause = exc.__cause__
-            raise sending_error(cause, connect_timeout_s=self._settings.connect_timeout_s) from cause
-        if reply.status < 200:
-            reply.close()
-            raise BadUpstreamReply(f"Anthropic answered with status {reply.status}, which is no answer to a call.")
-        return reply
+        super().__init__(settings, _client)
 
 
-class SdkReply:
-    """An ``UpstreamReply`` over aiohttp's.
-
-    Args:
-        reply: unread.
-        settings: its time limit and the largest body that ``read`` takes.
-        release: called once, when the call is over.
-    """
-
-    def __init__(self, reply: aiohttp.ClientResponse, settings: LaneSettings, release: Callable[[], None]) -> None:
-        headers = {name.lower(): value for name, value in reply.headers.items()}
-        if headers.pop("content-encoding", None) is not None:
-            headers.pop("content-length", None)  # aiohttp has decompressed the body
-        self.status = reply.status
-        self.headers: Mapping[str, str] = headers
-        self.attempts = 1
-        self._reply = reply
-        self._settings = settings
-        self._release: Callable[[], None] | None = release
-
-    async def read(self) -> bytes:
-        """The whole body; see ``app.domain.upstream.UpstreamReply.read``.
-
-        Raises:
-            UpstreamUnreachable: the connection broke before the end.
-            UpstreamTimeout: it fell silent before the end.
-            BadUpstreamReply: the body is not framed as HTTP, or larger than ``upstream_max_reply_bytes``.
-        """
-        parts: list[bytes] = []
-        room = self._settings.max_reply_bytes
-        async for data in self.chunks():
-            room -= len(data)
-            if room < 0:
-                await self.close()
-                raise BadUpstreamReply(
-                    f"Anthropic's reply is larger than {self._settings.max_reply_bytes} bytes "
-                    "(CLAUDE_WRAPPER_UPSTREAM_MAX_REPLY_BYTES)."
-                )
-            parts.append(data)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; see ``app.domain.upstream.UpstreamReply.chunks``.
-
-        Raises:
-            UpstreamUnreachable: the connection broke before the end.
-            UpstreamTimeout: it fell silent before the end.
-            BadUpstreamReply: the body is not framed as HTTP.
-        """
-        content = self._reply.content
-        try:
-            while data := await content.readany():
-                yield data
-        except READING_ERRORS as exc:
-            raise reading_error(exc, idle_timeout_s=self._settings.idle_timeout_s) from exc
-        finally:
-            self._end()
-
-    async def close(self) -> None:
-        """Ends the call; a body that was not read to its end closes the connection at once."""
-        self._end()
-
-    def __del__(self) -> None:
-        # A reply that was lost on its way to whoever asked for it, as when both ends of a task stop at the same time.
-        self._end()
-
-    def _end(self) -> None:
-        if self._release is not None:
-            self._reply.close()
-            self._release()
-            self._release = None
+def _client(route: Route, connections: Connections) -> SdkClient:
+    return SdkClient(route.url, route.key, route.token, SdkTransport(connections))

@@ -16,11 +16,11 @@ from typing import cast
 
 import aiohttp
 import httpx2
-from anthropic import AsyncAnthropic, Omit
+from anthropic import APIConnectionError, AsyncAnthropic, Omit
 from anthropic._models import FinalRequestOptions
 
 from app.domain.upstream import UpstreamRequest
-from app.upstream.transport import OpenReply
+from app.upstream.sdk_transport import OpenReply
 
 #: Kinds of calls that are remembered: paths times sets of betas, a handful in practice.
 _MAX_KINDS = 64
@@ -95,7 +95,7 @@ class SdkClient(AsyncAnthropic):
         A credential of the request goes with this one call and is remembered nowhere.
 
         Raises:
-            APIConnectionError: there is no reply; the cause is aiohttp's error.
+            aiohttp.ClientError, OSError, RuntimeError: see ``Connections.exchange``.
         """
         kind = (request.method, request.path, *request.headers.items())
         options = self._options.get(kind)
@@ -110,7 +110,10 @@ class SdkClient(AsyncAnthropic):
         if request.credential:
             options.headers = {**request.headers, _AUTHORIZATION: f"Bearer {request.credential}"}
         # Also a plain call is asked for as a stream: its reply comes unread, and is read within the lane's bounds.
-        response, _ = await self._attempt_request(options, stream=True)
+        try:
+            response, _ = await self._attempt_request(options, stream=True)
+        except APIConnectionError as exc:
+            raise exc.__cause__ or exc from None
         return cast(OpenReply, response).reply
 
     def _build_request(self, options: FinalRequestOptions, *, retries_taken: int = 0) -> httpx2.Request:

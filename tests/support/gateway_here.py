@@ -20,8 +20,8 @@ from uvicorn.server import ServerState
 from app.api.request_ids import RequestIds
 from app.config import Config
 from app.main import create_app
+from app.upstream.direct import DirectUpstream
 from app.upstream.retries import RetryingUpstream
-from app.upstream.sdk import SdkUpstream
 from app.upstream.settings import LaneSettings
 from tests.support.chat_wire import Reply, Wire, post, until
 from workers.http_protocol import ConnectionLimits, GatewayProtocol
@@ -46,7 +46,7 @@ _DEFAULTS: dict[str, Any] = {
 class GatewayHere:
     """A gateway that is ready."""
 
-    def __init__(self, port: int, config: Config, server_state: ServerState, lane: SdkUpstream, app: Any) -> None:
+    def __init__(self, port: int, config: Config, server_state: ServerState, lane: DirectUpstream, app: Any) -> None:
         self.port = port
         self.config = config
         self.app = app
@@ -125,7 +125,7 @@ async def gateway_here(base_url: str, **settings: Any) -> AsyncIterator[GatewayH
     complaints: list[str] = []
     loop.set_exception_handler(lambda _, context: complaints.append(str(context)))
     config = Config(**{**_DEFAULTS, "anthropic_base_url": base_url, **settings})
-    lane = SdkUpstream(LaneSettings.of(config, {}))
+    lane = DirectUpstream(LaneSettings.of(config, {}))
     app = create_app(config, upstream=RetryingUpstream(lane, config.upstream_retries))
     limits = ConnectionLimits(
         header_timeout_s=config.header_timeout_s,

@@ -489,7 +489,7 @@ async def test_bug_of_ours_behind_the_upstream_is_a_500_whose_cause_is_in_the_lo
     async def broken(*_: object) -> None:
         raise InternalError("No call.") from KeyError("why")
 
-    monkeypatch.setattr("app.upstream.sdk.SdkUpstream.send", broken)
+    monkeypatch.setattr("app.upstream.direct.DirectUpstream.send", broken)
     async with gateway_here(NOBODY) as gateway:
         reply = await gateway.ask(chat(stream=streamed))
     assert_error(reply, 500, "server_error", "internal_error")

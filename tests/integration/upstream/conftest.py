@@ -7,10 +7,11 @@ import pytest
 import uvloop
 
 from app.domain.upstream import Upstream
+from app.upstream.direct import DirectUpstream
 from app.upstream.sdk import SdkUpstream
 from app.upstream.settings import LaneSettings
 
-LANES: dict[str, Callable[[LaneSettings], Upstream]] = {"sdk": SdkUpstream}
+LANES: dict[str, Callable[[LaneSettings], Upstream]] = {"direct": DirectUpstream, "sdk": SdkUpstream}
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

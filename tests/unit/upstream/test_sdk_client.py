@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from app.domain.upstream import UpstreamRequest
 from app.upstream.sdk_client import SdkClient
-from app.upstream.transport import OpenReply
+from app.upstream.sdk_transport import OpenReply
 
 CALL = UpstreamRequest(path="/v1/messages", body=b"{}", headers={"anthropic-version": "2026-10-21"})
 

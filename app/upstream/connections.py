@@ -1,11 +1,10 @@
-"""The HTTP under the ``sdk`` lane: aiohttp, behind the transport interface of the SDK's HTTP client.
+"""The HTTP under the lanes: connections to Anthropic, kept and reused, by aiohttp.
 
-The SDK brings such a transport (``DefaultAioHttpClient``); this one replaces it because a gateway needs what that one
-cannot do: a connection that is closed *at once* when a call is cancelled (aiohttp's own close first sends what is still
-buffered, to a peer that may not read), one deadline per phase, everything that has arrived in one read, no cookies kept
-between clients, error replies left unread, and nothing sent twice: a kept connection that turns out to be dead is an
-error with a name, and takes the idle ones with it. A connection is one of aiohttp's pool; how many there are is bounded
-by ``app/upstream/slots.py``.
+A gateway needs what aiohttp does not do by itself: a connection that is closed *at once* when a call is cancelled
+(aiohttp's own close first sends what is still buffered, to a peer that may not read), one deadline per phase,
+everything that has arrived in one read, no cookies kept between clients, error replies left unread, and nothing sent
+twice: a kept connection that turns out to be dead is an error with a name, and takes the idle ones with it.
+How many there are is bounded by ``app/upstream/slots.py``.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ import functools
 import io
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import aiohttp
-import httpx2
 from aiohttp.client_proto import ResponseHandler
 
 #: A reply's status line and headers: more than 128 headers or 16 KiB in one line are not Anthropic's.
@@ -43,33 +41,8 @@ class KeptConnectionBroke(aiohttp.ServerDisconnectedError):
     """A connection that had served before broke before its reply began: the server had closed it while it was idle."""
 
 
-class OpenReply(httpx2.Response):
-    """A reply whose body nobody has read yet, whatever its status is.
-
-    ``reply`` is aiohttp's, with the headers and the body; the SDK is shown neither: it would parse headers that nobody
-    asks it for.
-    """
-
-    reply: aiohttp.ClientResponse
-
-    @property
-    def reason_phrase(self) -> str:
-        """Empty; the SDK looks it up for its debug log, which is off."""
-        return ""
-
-
-class _Body(httpx2.AsyncByteStream):
-    """Lets the SDK's HTTP client drop a reply; reading goes through ``OpenReply.reply``."""
-
-    def __init__(self, reply: aiohttp.ClientResponse) -> None:
-        self._reply = reply
-
-    async def aclose(self) -> None:
-        self._reply.close()
-
-
-class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """Sends requests of the SDK over aiohttp. Connections are made when the first request comes.
+class Connections:
+    """Connections to one upstream. They are made when the first request comes.
 
     Args:
         tls: context for https, or ``None`` for plain http.
@@ -94,18 +67,30 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._idle_timeout_s = idle_timeout_s
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_connect=None, sock_read=None)
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Sends a request and waits for its reply's headers.
+    async def exchange(
+        self, method: str, url: str, headers: Mapping[str, str] | Sequence[tuple[str, str]], body: bytes
+    ) -> aiohttp.ClientResponse:
+        """Sends a request and waits for its reply's headers; the body is unread, whatever the status is.
 
         Raises:
             KeptConnectionBroke: the connection was most likely dead already; the next request gets a fresh one.
-            aiohttp.ClientError, OSError: as aiohttp says it; ``app/upstream/sdk.py`` says what it means.
+            aiohttp.ClientError, OSError: as aiohttp says it; ``app/upstream/aiohttp_errors.py`` says what it means.
+            RuntimeError: they are closed.
         """
+        if self._closed:
+            raise RuntimeError("The connections are closed.")
         if self._session is None:
             self._session = self._open_session()
         try:
-            reply = await self._exchange(self._session, request)
+            reply = await self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=(io.BytesIO(body) if len(body) > _LARGE_BODY_BYTES else body) if body else None,
+                allow_redirects=False,  # a credential goes to no host but the configured one
+            )
         except KeptConnectionBroke:
             # After a restart of the server all of them are dead: a repeat must not try them one after the other.
             self.close_idle()
@@ -114,29 +99,18 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             # Until here silence was bounded by the caller; from here on by the socket.
             protocol.read_timeout = self._idle_timeout_s
             protocol.start_timeout()
-        response = OpenReply(reply.status, stream=_Body(reply), request=request)
-        response.reply = reply
-        return response
+        return reply
 
     def close_idle(self) -> None:
         """Closes the connections that nobody uses: a request that is sent in the same turn gets a fresh one."""
         if self._session is not None:
             cast(_Connector, self._session.connector).close_idle()
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Closes every connection, also those in use."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
-
-    async def _exchange(self, session: aiohttp.ClientSession, request: httpx2.Request) -> aiohttp.ClientResponse:
-        body = await request.aread()
-        return await session.request(
-            request.method,
-            str(request.url),
-            headers=request.headers.multi_items(),
-            data=(io.BytesIO(body) if len(body) > _LARGE_BODY_BYTES else body) if body else None,
-            allow_redirects=False,  # a credential goes to no host but the configured one
-        )
 
     def _open_session(self) -> aiohttp.ClientSession:
         session = aiohttp.ClientSession(
