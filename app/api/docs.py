@@ -17,6 +17,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from app.api.openapi import build_document
 from app.api.operation import Parameter, operation
+from app.api.page_headers import file_headers, page_headers
 
 #: Files of the page, and their media types. The other files of the package are not served.
 ASSETS = {
@@ -58,12 +59,19 @@ SwaggerUIBundle({
 });
 """
 
-_POLICY = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
-    "x-content-type-options": "nosniff",
-}
-_CACHED = {"cache-control": "public, max-age=3600", "x-content-type-options": "nosniff"}
+#: Swagger UI draws with style attributes; scripts are files of the page alone.
+_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "connect-src 'self'",
+        "img-src 'self' data:",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    )
+)
 
 
 @get(
@@ -79,7 +87,7 @@ _CACHED = {"cache-control": "public, max-age=3600", "x-content-type-options": "n
 )
 async def docs() -> Response[str]:
     """The page."""
-    return Response(_PAGE, media_type=MediaType.HTML, headers=_POLICY)
+    return Response(_PAGE, media_type=MediaType.HTML, headers=page_headers(_POLICY))
 
 
 @get(
@@ -106,11 +114,11 @@ async def docs() -> Response[str]:
 async def docs_file(file: FromPath[str]) -> Response[bytes]:
     """A script, a style sheet or a picture of the page."""
     if file == _INITIALIZER:
-        return Response(_INITIALIZE.encode(), media_type="text/javascript", headers=_CACHED)
+        return Response(_INITIALIZE.encode(), media_type="text/javascript", headers=file_headers())
     if file not in ASSETS:
         raise NotFoundException
     content = await asyncio.to_thread((Path(swagger_ui_path) / file).read_bytes)
-    return Response(content, media_type=ASSETS[file], headers=_CACHED)
+    return Response(content, media_type=ASSETS[file], headers=file_headers())
 
 
 @get(

@@ -1,0 +1,173 @@
+// The page: which charts there are, what happens on a turn, on a click, on a key.
+
+const perMinute = (pick) => (point, minutes) => pick(point) / minutes;
+
+const CHARTS = [
+  new TimeChart({
+    title: "Requests per minute",
+    kind: "bars",
+    show: format.rate,
+    empty: "no requests",
+    series: [
+      { name: "served", color: "blue", value: perMinute((p) => p.requests - p.errors - p.clientErrors), latest: ({ performance: p }) => format.count(p.requests - p.errors - p.clientErrors) },
+      { name: "client errors", color: "amber", value: perMinute((p) => p.clientErrors), latest: ({ performance: p }) => format.count(p.clientErrors) },
+      { name: "failed", color: "red", value: perMinute((p) => p.errors), latest: ({ performance: p }) => format.count(p.errors) },
+    ],
+    before: { name: "before", color: "grey", value: perMinute((p) => p.requests) },
+  }),
+  new TimeChart({
+    title: "Response time",
+    kind: "lines",
+    show: format.ms,
+    empty: "no replies",
+    series: [
+      { name: "p50", color: "ramp-1", value: (p) => p.p50Ms, latest: ({ performance: p }) => format.ms(p.response.p50Ms) },
+      { name: "p95", color: "ramp-2", value: (p) => p.p95Ms, latest: ({ performance: p }) => format.ms(p.response.p95Ms) },
+      { name: "p99", color: "ramp-3", value: (p) => p.p99Ms, latest: ({ performance: p }) => format.ms(p.response.p99Ms) },
+    ],
+    before: { name: "p95 before", color: "grey", value: (p) => p.p95Ms },
+  }),
+  new TimeChart({
+    title: "Time to first token",
+    kind: "lines",
+    show: format.ms,
+    empty: "no streams",
+    series: [
+      { name: "p50", color: "violet", value: (p) => p.firstTokenP50Ms, latest: ({ performance: p }) => format.ms(p.firstToken.p50Ms) },
+      { name: "p95", color: "clay", value: (p) => p.firstTokenP95Ms, latest: ({ performance: p }) => format.ms(p.firstToken.p95Ms) },
+    ],
+  }),
+  new TimeChart({
+    title: "Tokens per minute",
+    kind: "bars",
+    show: format.rate,
+    empty: "no tokens",
+    series: [
+      { name: "input", color: "blue", value: perMinute((p) => p.tokens.input), latest: ({ performance: p }) => format.count(p.tokens.input) },
+      { name: "output", color: "clay", value: perMinute((p) => p.tokens.output), latest: ({ performance: p }) => format.count(p.tokens.output) },
+      { name: "cache read", color: "teal", value: perMinute((p) => p.tokens.cacheRead), latest: ({ performance: p }) => format.count(p.tokens.cacheRead) },
+      { name: "cache write", color: "violet", value: perMinute((p) => p.tokens.cacheWrite), latest: ({ performance: p }) => format.count(p.tokens.cacheWrite) },
+    ],
+  }),
+];
+
+const page = { window: "1h", shownAt: 0, announced: "" };
+
+function show(data) {
+  byId("loading").hidden = true;
+  byId("login").hidden = true;
+  byId("board").hidden = false;
+  byId("log-out").hidden = !client.key;
+  byId("board").dataset.stale = "false";
+  showState(data);
+  showAlerts(data);
+  showFirstSteps(data);
+  showTiles(data);
+  for (const chart of CHARTS) chart.update(data);
+  showCapacity(data);
+  showTrend(data);
+  showReplicas(data);
+  showSpend(data);
+  showErrors(data);
+  showEvents(data);
+  page.shownAt = data.at;
+  setText(byId("updated"), `As of ${format.clockWithSeconds(data.at)}. ${data.scope === "cluster" ? "All replicas together." : "This worker alone."}`);
+  warn(data.degraded ? "The state store (Redis) is away. These are the figures of one worker alone, since it last reached the store." : "");
+  announce(data);
+}
+
+function warn(text) {
+  byId("banner").hidden = !text;
+  setText(byId("banner"), text);
+}
+
+/** Tells screen readers of what is new in state and alerts, not of every turn. */
+function announce({ overview }) {
+  const alerts = overview.alerts.map((alert) => `${alert.level}: ${format.words(alert.name)}`).join(", ");
+  const text = `Gateway ${overview.status}. ${alerts || "No active alerts"}.`;
+  if (text !== page.announced) setText(byId("announcements"), text);
+  page.announced = text;
+}
+
+function showLost(error) {
+  byId("status").dataset.status = "stale";
+  setText(byId("status-text"), "no connection");
+  byId("board").dataset.stale = "true";
+  const since = page.shownAt ? ` These are the figures of ${format.clockWithSeconds(page.shownAt)}.` : "";
+  warn(`The gateway cannot be reached.${since} Trying again.`);
+  if (!page.shownAt) setText(byId("loading"), error.message);
+}
+
+function showLogin({ status, message }) {
+  const hadKey = client.key !== "";
+  client.key = "";
+  for (const id of ["loading", "board", "log-out"]) byId(id).hidden = true;
+  byId("status").dataset.status = "waiting";
+  setText(byId("status-text"), "log in");
+  setText(byId("release"), "dashboard");
+  warn("");
+  byId("login").hidden = false;
+  const texts = { 401: "This key is not accepted.", 403: "This key may not see the dashboard: it lacks the scope admin." };
+  setText(byId("login-problem"), hadKey ? (texts[status] ?? message) : "");
+  byId("login-key").focus();
+}
+
+const poll = new Poll(async (isLatest) => {
+  try {
+    const data = await client.read(page.window);
+    if (isLatest()) show(data);
+    return true;
+  } catch (error) {
+    if (!isLatest()) return true;
+    if (error instanceof Refused) {
+      poll.stop();
+      showLogin(error);
+    } else {
+      showLost(error);
+    }
+    return false;
+  }
+});
+
+function choose(tab, { focus = false } = {}) {
+  for (const other of byId("windows").children) {
+    other.setAttribute("aria-selected", other === tab);
+    other.tabIndex = other === tab ? 0 : -1;
+  }
+  byId("board").setAttribute("aria-labelledby", tab.id);
+  page.window = tab.dataset.window;
+  if (focus) tab.focus();
+  if (poll.running) poll.now();
+}
+
+byId("windows").addEventListener("click", (event) => {
+  const tab = event.target.closest("[role=tab]");
+  if (tab) choose(tab);
+});
+
+byId("windows").addEventListener("keydown", (event) => {
+  const tabs = [...byId("windows").children];
+  const at = tabs.findIndex((tab) => tab.getAttribute("aria-selected") === "true");
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: tabs.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  choose(tabs[(to + tabs.length) % tabs.length], { focus: true });
+});
+
+byId("theme").addEventListener("click", theme.toggle);
+
+byId("log-out").addEventListener("click", () => {
+  poll.stop();
+  client.key = "";
+  showLogin({});
+});
+
+byId("login-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  client.key = byId("login-key").value.trim();
+  byId("login-key").value = "";
+  poll.start();
+});
+
+byId("charts").append(...CHARTS.map((chart) => chart.node));
+poll.start();

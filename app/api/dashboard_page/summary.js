@@ -1,0 +1,167 @@
+// What comes first: state, alerts, key figures, the comparison with the time before.
+
+const WINDOW_NAMES = { "1h": "hour", "24h": "24 hours", "48h": "48 hours" };
+
+function beforeName(data) {
+  return `the ${WINDOW_NAMES[data.window.name]} before`;
+}
+
+/** "3.2 to 4.1 %" belongs to a person; this is the change as one: "▲ 12 %". */
+function changeText({ change }) {
+  if (change === null) return "";
+  if (Math.abs(change) < 0.005) return "unchanged";
+  return `${change > 0 ? "▲" : "▼"} ${change > 9.99 ? ">999 %" : format.percent(Math.abs(change), 0)}`;
+}
+
+function trendOf(data, figure) {
+  return data.performance.trend.find((trend) => trend.figure === figure);
+}
+
+function showState(data) {
+  const { status, version, versions, uptime, replicasAlive, workers } = data.overview;
+  byId("status").dataset.status = status;
+  setText(byId("status-text"), status);
+  const replicas = `${replicasAlive} ${replicasAlive === 1 ? "replica" : "replicas"}, ${workers} ${workers === 1 ? "worker" : "workers"}`;
+  setText(byId("release"), `${versions.length > 1 ? versions.join(" and ") : version} · ${replicas} · up ${format.duration(uptime)}`);
+}
+
+function showAlerts(data) {
+  const items = data.overview.alerts.map(({ name, level, since, text }) =>
+    element(
+      "li",
+      { class: "alert", "data-level": level },
+      element("b", {}, level),
+      element("span", { class: "name" }, format.words(name)),
+      element("span", { class: "text" }, text),
+      element("time", { datetime: new Date(since * 1000).toISOString() }, `since ${format.moment(since)}`),
+    ),
+  );
+  byId("alerts").replaceChildren(...(items.length ? [element("ul", {}, items)] : []));
+}
+
+const TILES = [
+  {
+    name: "Requests per minute",
+    color: "blue",
+    trend: "requestsPerMinute",
+    figure: ({ performance }) => [format.rate(performance.requestsLastMinute), "now"],
+    detail: ({ performance }) => `${format.count(performance.requests)} requests, ${format.rate(performance.requestsPerMinute)} / min`,
+    points: (point) => point.requests,
+  },
+  {
+    name: "Response time, p95",
+    color: "teal",
+    trend: "responseP95Ms",
+    worse: "up",
+    figure: ({ performance }) => withUnit(format.ms(performance.response.p95Ms)),
+    detail: ({ performance: { response } }) => `p50 ${format.ms(response.p50Ms)}, p99 ${format.ms(response.p99Ms)}`,
+    points: (point) => point.p95Ms,
+  },
+  {
+    name: "First token, p95",
+    color: "violet",
+    trend: "firstTokenP95Ms",
+    worse: "up",
+    figure: ({ performance }) => withUnit(format.ms(performance.firstToken.p95Ms)),
+    detail: ({ performance: { firstToken, streams } }) => `p50 ${format.ms(firstToken.p50Ms)}, ${format.count(streams)} streams`,
+    points: (point) => point.firstTokenP95Ms,
+  },
+  {
+    name: "Error rate",
+    color: "red",
+    trend: "errorRate",
+    worse: "up",
+    figure: ({ performance }) => withUnit(format.percent(performance.errorRate, 2)),
+    detail: ({ performance: { errors, broken, refused } }) => `${format.count(errors)} failed (${format.count(broken)} cut), ${format.count(refused)} over a limit`,
+    points: (point) => point.errors,
+  },
+  {
+    name: "Availability",
+    color: "teal",
+    figure: ({ performance }) => withUnit(format.percent(performance.availability.share, 3)),
+    detail: ({ performance: { availability } }) =>
+      availability.share === null
+        ? `objective ${format.percent(availability.objective, 2)}`
+        : `${availability.met ? "meets" : "misses"} ${format.percent(availability.objective, 2)}, ` +
+          (availability.budgetLeft >= 0 ? `${format.percent(availability.budgetLeft, 0)} of budget left` : "budget overdrawn"),
+    level: ({ performance }) => (performance.availability.met === false ? "bad" : ""),
+    points: (point) => (point.requests ? 1 - point.errors / point.requests : null),
+  },
+  {
+    name: "Cache hit rate",
+    color: "clay",
+    trend: "cacheHitRate",
+    worse: "down",
+    figure: ({ performance }) => withUnit(format.percent(performance.cache.hitRate)),
+    detail: ({ performance: { cache, costUsd } }) => `${format.usd(cache.savedUsd)} saved, ${format.usd(costUsd)} spent`,
+    points: (point) => point.cacheHitRate,
+  },
+];
+
+/** A text in two parts, before and after its last space: the number and its unit. */
+function withUnit(text) {
+  const space = text.lastIndexOf(" ");
+  return space < 0 ? [text, ""] : [text.slice(0, space), text.slice(space + 1)];
+}
+
+function showTiles(data) {
+  byId("tiles").replaceChildren(...TILES.map((tile) => tileNode(tile, data)));
+}
+
+function tileNode(tile, data) {
+  const [number, unit] = tile.figure(data);
+  const trend = tile.trend ? trendOf(data, tile.trend) : null;
+  return element(
+    "article",
+    { class: "tile", title: trend ? `${changeText(trend)} compared with ${beforeName(data)}` : null },
+    element("h3", {}, tile.name),
+    element("p", { class: "figure" }, number, unit ? element("small", {}, unit) : null),
+    element("p", { class: "detail" }, tile.detail(data)),
+    trend
+      ? element("p", { class: "change", "data-sense": senseOf(tile.worse, trend) }, changeText(trend), trend.regression ? " · regression" : "")
+      : element("p", { class: "change", "data-sense": tile.level?.(data) }, ""),
+    sparkline(data.performance.series.map(tile.points), tile.color),
+  );
+}
+
+/** Whether a change is for the worse or the better; nothing where it is small or means neither. */
+function senseOf(worse, { change, regression }) {
+  if (regression) return "bad";
+  if (!worse || change === null || Math.abs(change) < 0.05) return null;
+  return (change > 0) === (worse === "up") ? null : "good";
+}
+
+const TREND_ROWS = [
+  ["requestsPerMinute", "Requests per minute", format.rate],
+  ["tokensPerMinute", "Tokens per minute", format.rate],
+  ["responseMeanMs", "Response time, mean", format.ms],
+  ["responseP95Ms", "Response time, p95", format.ms],
+  ["firstTokenP95Ms", "First token, p95", format.ms],
+  ["errorRate", "Error rate", (value) => format.percent(value, 2)],
+  ["cacheHitRate", "Cache hit rate", format.percent],
+  ["usdPerMinute", "Spend per hour", (value) => format.usd(value === null ? null : 60 * value)],
+];
+
+function showTrend(data) {
+  const rows = TREND_ROWS.map(([figure, name, show]) => ({ name, show, trend: trendOf(data, figure) })).filter((row) => row.trend);
+  const columns = [
+    { name: "Figure", title: true, text: (row) => row.name },
+    { name: `Last ${WINDOW_NAMES[data.window.name]}`, number: true, text: ({ show, trend }) => show(trend.now) },
+    { name: "Before", number: true, text: ({ show, trend }) => show(trend.before) },
+    { name: "Change", number: true, text: ({ trend }) => (trend.regression ? badge(`${changeText(trend)} regression`, "critical") : changeText(trend) || NONE) },
+  ];
+  setText(byId("trend-title").querySelector("small"), beforeName(data));
+  fill(byId("trend"), element("div", { class: "scroll" }, dataTable(columns, rows)));
+}
+
+function showFirstSteps(data) {
+  const { performance, overview } = data;
+  byId("first-steps").hidden = performance.requests > 0;
+  if (performance.requests > 0) return;
+  const key = overview.status && client.key ? ' -H "Authorization: Bearer $KEY"' : "";
+  setText(
+    byId("example"),
+    `curl ${location.origin}/v1/chat/completions${key} -H "Content-Type: application/json" \\\n` +
+      `  -d '{"model": "claude-haiku-4-5", "messages": [{"role": "user", "content": "Hello"}]}'`,
+  );
+}

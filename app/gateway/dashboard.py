@@ -1,0 +1,264 @@
+"""What the dashboard shows: collected from the shared store, for all replicas by any of them.
+
+A reading counts for ``READ_EVERY_S``, so that ten open pages cost a worker no more than one. While the store is away
+there are this worker's own figures, marked: what it has counted since it last reached the store. Source: DESIGN.md
+sections 4 and 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from app.domain.alert_book import AlertBook
+from app.domain.buckets import Bucket, bucket_from, total
+from app.domain.dashboard_figures import active_alerts, performance, response_times, spend, told_alerts
+from app.errors import StateError
+from app.gateway.cluster import ClusterBook, ClusterSample
+from app.gateway.dashboard_resources import replicas_of, resources
+from app.gateway.figures import worker_figures
+from app.gateway.services import Services
+from app.observability.version import VERSION
+from app.schemas import dashboard as wire
+from app.state.alerts import read_alerts
+from app.state.figures import WorkerFigures, read_all
+from app.state.minutes import BucketReader
+from app.state.request_log import RecordFilter, read_records
+
+#: A reading counts for this long.
+READ_EVERY_S: Final = 2.0
+#: Failures are searched for among thousands of records, so they are looked for less often.
+ERRORS_EVERY_S: Final = 10.0
+#: Failures that are shown.
+MOST_ERRORS: Final = 20
+#: Changes of alerts that are shown.
+MOST_EVENTS: Final = 20
+#: A request that was decided without the store this lately means that the store hardly answers; see ``/health``.
+ALONE_S: Final = 5.0
+#: Alerts that were not evaluated for this long, nobody evaluates.
+UNMONITORED_S: Final = 60.0
+
+_MINUTES_SHOWN: Final = 60
+#: Hours of the windows that are shown by the hour.
+_HOURS: Final[dict[wire.WindowName, int]] = {"24h": 24, "48h": 48}
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Failure(Struct, frozen=True):
+    """What is read of a record in the request log; ``app.observability.request_line`` writes it."""
+
+    timestamp: Annotated[dt.datetime, Meta(tz=True)]
+    request_id: str = ""
+    path: str = ""
+    status: int = 0
+    error_code: str = ""
+    model: str = ""
+    tenant: str = ""
+
+
+_failure = msgspec.json.Decoder(_Failure).decode
+
+
+class _Reading(Struct, frozen=True, kw_only=True):
+    """What the store, or this worker alone, says.
+
+    Args:
+        workers: of all replicas, or this one.
+        now: the minutes or hours of the window, oldest first.
+        before: as many before them.
+        step_s: length of one of them.
+        last_hour: the last 60 minutes.
+        book: the alerts.
+        errors: requests that failed lately.
+        sample: what all replicas share.
+    """
+
+    workers: Sequence[WorkerFigures]
+    now: Sequence[Bucket]
+    before: Sequence[Bucket]
+    step_s: int
+    last_hour: Sequence[Bucket]
+    book: AlertBook
+    errors: list[wire.RequestFailure]
+    sample: ClusterSample | None
+
+
+class DashboardBook:
+    """The readings of one worker.
+
+    Args:
+        services: the rooms.
+        cluster: what all replicas share.
+        host: name of this machine or pod.
+    """
+
+    def __init__(self, services: Services, cluster: ClusterBook, *, host: str) -> None:
+        self._services = services
+        self._cluster = cluster
+        self._host = host
+        self._buckets = BucketReader(services.state)
+        self._reading = asyncio.Lock()
+        self._kept: dict[wire.WindowName, tuple[float, bytes]] = {}
+        self._errors: list[wire.RequestFailure] = []
+        self._errors_at = float("-inf")
+        self._reached_at = services.process.started_at
+
+    async def read(self, window: wire.WindowName) -> bytes:
+        """``app.schemas.dashboard.Dashboard`` as JSON, at most ``READ_EVERY_S`` old. The store may be away.
+
+        Args:
+            window: the time that is shown.
+        """
+        async with self._reading:  # whoever comes meanwhile waits for the same answer
+            now = self._services.monotonic()
+            made_at, kept = self._kept.get(window, (float("-inf"), b""))
+            if now - made_at < READ_EVERY_S:
+                return kept
+            made = _encode(await self._collect(window))
+            self._kept[window] = (self._services.monotonic(), made)
+            return made
+
+    async def _collect(self, window: wire.WindowName) -> wire.Dashboard:
+        try:
+            reading, degraded = await self._of_cluster(window), False
+            self._reached_at = self._services.now()
+        except StateError:
+            reading, degraded = self._of_worker(), True
+        return self._shown(window, reading, degraded=degraded)
+
+    async def _of_cluster(self, window: wire.WindowName) -> _Reading:
+        """What all replicas say.
+
+        Raises:
+            StateError: the store did not answer.
+        """
+        state = self._services.state
+        minutes = await self._buckets.minutes(2 * _MINUTES_SHOWN)
+        last_hour = minutes[_MINUTES_SHOWN:]
+        if (hours := _HOURS.get(window)) is None:
+            now, before, step_s = last_hour, minutes[:_MINUTES_SHOWN], 60
+        else:
+            by_hour = await self._buckets.hours(2 * hours)
+            now, before, step_s = by_hour[hours:], by_hour[:hours], 3600
+        return _Reading(
+            workers=await read_all(state) or [self._own_figures()],
+            now=now,
+            before=before,
+            step_s=step_s,
+            last_hour=last_hour,
+            book=await read_alerts(state),
+            errors=await self._recent_errors(),
+            sample=await self._cluster.sample(),
+        )
+
+    def _of_worker(self) -> _Reading:
+        """What this worker knows alone: what it has not been able to report yet."""
+        start_at = int(self._reached_at)
+        seconds = max(1, int(self._services.now()) - start_at)
+        counted = bucket_from(self._services.metrics.minute, number=0, start_at=start_at, seconds=seconds)
+        return _Reading(
+            workers=[self._own_figures()],
+            now=[counted],
+            before=[],
+            step_s=seconds,
+            last_hour=[counted],
+            book=AlertBook(),
+            errors=self._errors,
+            sample=None,
+        )
+
+    def _shown(self, window: wire.WindowName, reading: _Reading, *, degraded: bool) -> wire.Dashboard:
+        services, at, whole = self._services, self._services.now(), total(reading.now)
+        before = reading.before or [Bucket(number=0, start_at=whole.start_at, seconds=0)]
+        return wire.Dashboard(
+            at=at,
+            scope="process" if degraded else "cluster",
+            degraded=degraded,
+            window=wire.Window(
+                name=window,
+                now=wire.Span(start_at=whole.start_at, end_at=reading.now[-1].end_at),
+                before=wire.Span(start_at=before[0].start_at, end_at=before[-1].end_at),
+                step_s=reading.step_s,
+            ),
+            overview=self._overview(reading, at, degraded=degraded),
+            performance=performance(
+                reading.now,
+                reading.before,
+                step_s=reading.step_s,
+                requests_last_minute=sum(worker.requests_per_minute for worker in reading.workers),
+            ),
+            resources=resources(
+                reading.workers,
+                sample=reading.sample,
+                at=at,
+                max_sessions=services.session_rules.max_sessions,
+                store_available=not degraded,
+            ),
+            recent=wire.Recent(
+                response_time=response_times(reading.last_hour),
+                errors=reading.errors,
+                alerts=told_alerts(reading.book.history[:MOST_EVENTS]),
+            ),
+            spend=spend(whole),
+        )
+
+    def _overview(self, reading: _Reading, at: float, *, degraded: bool) -> wire.Overview:
+        services, workers = self._services, reading.workers
+        decided_alone = services.monotonic() - services.admission.alone_at < ALONE_S
+        unmonitored_s = max(UNMONITORED_S, 3 * services.config.monitor_interval_s)
+        return wire.Overview(
+            status="draining" if services.process.draining else "degraded" if degraded or decided_alone else "healthy",
+            uptime=round(max(0.0, at - min(worker.started_at for worker in workers)), 1),
+            version=VERSION,
+            versions=sorted({worker.version for worker in workers}),
+            replicas_alive=len(replicas_of(workers)),
+            workers=len(workers),
+            alerts=active_alerts(reading.book.active),
+            monitored=at - reading.book.evaluated_at < unmonitored_s,
+        )
+
+    def _own_figures(self) -> WorkerFigures:
+        services = self._services
+        return worker_figures(
+            services.process,
+            worker_id="",
+            host=self._host,
+            store=services.state.status,
+            max_in_flight=services.config.max_concurrent_requests,
+            credentials=services.credentials.states(),
+        )
+
+    async def _recent_errors(self) -> list[wire.RequestFailure]:
+        """Requests that failed on our side or Anthropic's, newest first.
+
+        Raises:
+            StateError: the store did not answer.
+        """
+        if self._services.monotonic() - self._errors_at >= ERRORS_EVERY_S:
+            page = await read_records(self._services.state, RecordFilter(level="WARNING"), limit=MOST_ERRORS)
+            self._errors = [_shown_failure(record.json) for record in page.records]
+            self._errors_at = self._services.monotonic()
+        return self._errors
+
+
+def _shown_failure(json: msgspec.Raw) -> wire.RequestFailure:
+    """A record of the request log; its level and time have been read before, what else is damaged is left out."""
+    try:
+        failure = _failure(json)
+    except msgspec.DecodeError:
+        return wire.RequestFailure(at=0.0, request_id="", status=0, code="unreadable", path="", model="", tenant="")
+    return wire.RequestFailure(
+        at=failure.timestamp.timestamp(),
+        request_id=failure.request_id,
+        status=failure.status,
+        code=failure.error_code,
+        path=failure.path,
+        model=failure.model,
+        tenant=failure.tenant,
+    )
