@@ -156,8 +156,9 @@ class Profiling:
 
     def _write_profile(self, profile: cProfile.Profile, seconds: float) -> DebugReport:
         profile.create_stats()
+        binary = marshal.dumps(profile.stats)  # before the report, which takes them away
         text = _profile_text(profile)
-        files = self._write("profile", {".pstats": marshal.dumps(profile.stats), ".txt": text.encode()})
+        files = self._write("profile", {".pstats": binary, ".txt": text.encode()})
         return _report(seconds, files, text)
 
     def _write(self, kind: _Kind, contents: dict[str, bytes]) -> list[DebugFile]:

@@ -17,6 +17,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
+from app.config import Config, SettingError
 from app.errors import StateUnavailable
 from app.observability.body_excerpts import BodyExcerpts
 from app.observability.line_writer import LineWriter
@@ -67,6 +68,27 @@ class RequestLogSettings(Struct, frozen=True, kw_only=True):
     bodies: bool = False
     is_coloured: bool = False
 
+    @classmethod
+    def of(cls, config: Config, *, is_coloured: bool = False) -> RequestLogSettings:
+        """What the settings say.
+
+        Raises:
+            SettingError: bodies may be logged only where everything is debugged.
+        """
+        if config.log_bodies and not config.debug:
+            raise SettingError(
+                "CLAUDE_WRAPPER_LOG_BODIES writes prompts into the log, so it works only with --debug "
+                "(CLAUDE_WRAPPER_DEBUG=true): add that, or leave it out."
+            )
+        return cls(
+            format="json" if config.log_format == "json" else "text",
+            sample=config.log_sample,
+            slow_s=config.slow_s,
+            tells_all=config.verbose or config.debug,
+            bodies=config.log_bodies,
+            is_coloured=is_coloured,
+        )
+
 
 class RequestLog:
     """The request log of one worker; belongs to its event loop.
@@ -109,6 +131,16 @@ class RequestLog:
         self._second_text = ""
         self._slow_told: dict[str, float] = {}
         self._refusal_told_at = float("-inf")
+
+    def start(self) -> None:
+        """The worker begins to serve: from now on the event loop waits for no line of the log."""
+        self._lines.start()
+        if self._settings.bodies:
+            logger.warning("Prompts are written into this log: CLAUDE_WRAPPER_LOG_BODIES is on.")
+
+    def close(self) -> None:
+        """The worker has ended: what waits is written."""
+        self._lines.close()
 
     # What happens for every request
 
