@@ -1,6 +1,6 @@
 """What the corridor needs of Anthropic's side: one small interface, bytes in and bytes out.
 
-A lane (``app/upstream/sdk.py`` now, a faster one later) implements ``Upstream``; the corridor and every test of it run
+A lane (``app/upstream/direct.py``, ``sdk.py``) implements ``Upstream``; the corridor and every test of it run
 on any lane. Lanes raise only errors of ``app/errors.py``. Source: DESIGN.md section 6.
 """
 

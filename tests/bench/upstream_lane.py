@@ -1,6 +1,6 @@
 """CPU of a lane to Anthropic per plain call and per streamed chunk, against a bare server in another process.
 
-    python tests/bench/upstream_lane.py [--calls 3000] [--concurrency 64] [--streams 64] [--chunks 100] [--profile]
+    python tests/bench/upstream_lane.py [--lane sdk] [--calls 3000] [--concurrency 64] [--streams 64] [--profile]
 
 Prints milliseconds (plain) and microseconds (chunk) of user and system time of this process only. Chunks are paced, one
 write of the server each, so every one is a wake-up of its own.
@@ -16,8 +16,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
+
+if TYPE_CHECKING:
+    from app.domain.upstream import Upstream
+    from app.upstream.settings import LaneSettings
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -75,13 +80,24 @@ async def serve(chunks: int) -> None:
     await server.serve_forever()
 
 
+def open_lane(name: str, settings: LaneSettings) -> Upstream:
+    """The lane of that name; only its library is imported."""
+    if name == "sdk":
+        from app.upstream.sdk import SdkUpstream
+
+        return SdkUpstream(settings)
+    from app.upstream.direct import DirectUpstream
+
+    return DirectUpstream(settings)
+
+
 async def measure(port: int, options: argparse.Namespace) -> None:
     from app.domain.upstream import UpstreamRequest
     from app.upstream.retries import RetryingUpstream
-    from app.upstream.sdk import SdkUpstream
     from app.upstream.settings import LaneSettings
 
-    lane = RetryingUpstream(SdkUpstream(LaneSettings(base_url=f"http://127.0.0.1:{port}", api_key="sk-test")))
+    settings = LaneSettings(base_url=f"http://127.0.0.1:{port}", api_key="sk-test")
+    lane = RetryingUpstream(open_lane(options.lane, settings))
     headers = {"anthropic-version": "2026-10-21"}
     body = b'{"model":"claude","max_tokens":100,"messages":[{"role":"user","content":"' + b"y" * 1000 + b'"}]}'
     plain = UpstreamRequest(path="/v1/messages", body=body, headers=headers)
@@ -119,6 +135,7 @@ async def measure(port: int, options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lane", choices=("direct", "sdk"), default="direct")
     parser.add_argument("--calls", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=64)
