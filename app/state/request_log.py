@@ -2,7 +2,7 @@
 
 What a record holds is decided by ``app.observability.request_log``; only the fields that can be asked for are looked at
 here. A worker hands over its records every few seconds, so the order of records of several workers is right to that
-many seconds. About ``MOST_RECORDS`` are kept, some 4 MB. Source: DESIGN.md section 9.
+many seconds. About ``MOST_RECORDS`` are kept, some 3 MB. Source: DESIGN.md section 9.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_RECORDS: Final = 5000
 MOST_AT_ONCE: Final = 200
 #: Records that are looked at for one page; where the filters let few of them through, the next page goes on from there.
 MOST_WALKED: Final = 2500
-#: Records that are read at once, some 800 bytes each.
+#: Records that are read at once, some 600 bytes each.
 _BATCH: Final = 500
 #: A record is written after it was made, by the server's clock, from which the worker's may differ by so much.
 _CLOCKS_DIFFER_S: Final = 60.0

@@ -6,12 +6,12 @@
 -- beginning may touch the key.
 --
 -- ARGV[1] [2]  times to live in seconds: minute, hour
--- ARGV[3]  fields that a hash may have; once it has more, a figure that begins with ARGV[4] and is new to it is added
---          to ARGV[5]
--- ARGV[4]  beginning of the figures there may be any number of
--- ARGV[5]  the figure that stands for those that found no room
--- ARGV[6]  how many of the following figures are counts
--- ARGV[7]...  pairs of a figure and a whole number: first the counts, which are added; then gauges, whose highest is kept
+-- ARGV[3] [4]  fields that a minute and an hour may have; once it has more, a figure that begins with ARGV[5] and is new
+--          to it is added to ARGV[6]
+-- ARGV[5]  beginning of the figures there may be any number of
+-- ARGV[6]  the figure that stands for those that found no room
+-- ARGV[7] [8]  how many counts and how many gauges follow
+-- ARGV[9]...  pairs of a figure and a whole number: the counts, which are added; then the gauges, whose highest is kept
 --
 -- Returns  the minute, since 1970 (integer).
 --
@@ -19,9 +19,10 @@
 -- would live for ever if its worker died before the EXPIRE. The clock is the server's, so that replicas with wrong clocks
 -- agree, and a minute that is over changes no more.
 
-local most, many, rest = tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local FIRST = 7
-local last_count = FIRST + 2 * tonumber(ARGV[6]) - 1
+local FIRST = 9
+local many, rest = ARGV[5], ARGV[6]
+local last_count = FIRST + 2 * tonumber(ARGV[7]) - 1
+local last_gauge = last_count + 2 * tonumber(ARGV[8])
 
 -- What cannot be read is written anew; an error would undo nothing of what was added before it.
 local function add(key, figure, count)
@@ -45,7 +46,7 @@ local function add_all(key, room)
 end
 
 local function keep_highest(key)
-  for i = last_count + 1, #ARGV, 2 do
+  for i = last_count + 1, last_gauge, 2 do
     local kept = tonumber(redis.call('HGET', key, ARGV[i]) or nil)
     if not kept or kept < tonumber(ARGV[i + 1]) then
       redis.call('HSET', key, ARGV[i], ARGV[i + 1])
@@ -58,8 +59,8 @@ local number = math.floor(now_s / 60)
 local minute = KEYS[1] .. string.format('%.0f', number)
 local hour = KEYS[2] .. string.format('%.0f', math.floor(now_s / 3600))
 -- Both are looked at before anything is written: one that is no hash ends the script here.
-local room_of_minute = most - redis.call('HLEN', minute)
-local room_of_hour = most - redis.call('HLEN', hour)
+local room_of_minute = tonumber(ARGV[3]) - redis.call('HLEN', minute)
+local room_of_hour = tonumber(ARGV[4]) - redis.call('HLEN', hour)
 
 add_all(minute, room_of_minute)
 keep_highest(minute)

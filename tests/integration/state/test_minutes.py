@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from app.domain import minutes
 from app.domain.buckets import total
+from app.domain.limits import Use
 from app.errors import StateError
+from app.observability.metrics import WorkerMetrics
+from app.observability.record import RequestRecord
 from app.state import connect, keys
 from app.state import minutes as stored
 from app.state.connection import Command, StateConnection
@@ -120,18 +123,19 @@ async def test_no_more_is_read_and_remembered_than_is_kept(clocked: CountedReads
     assert clocked.reads == 2 + stored.MOST_HOURS - 1, "nothing was left of the hours before"
 
 
-async def test_tenants_that_find_no_room_are_one(state: StateConnection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "MOST_FIGURES", 10)
+async def test_tenants_that_find_no_room_are_one(clocked: CountedReads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "MOST_OF_MINUTE", 10)
+    monkeypatch.setattr(stored, "MOST_OF_HOUR", 20)
     tenants = {f"{minutes.NANO_OF_TENANT}t{number}": 1 for number in range(25)}
-    await add(state, {minutes.REQUESTS: 1})
-    await add(state, tenants)
-    await add(state, tenants | {minutes.OF_MODEL + "claude-x": 1})
-    whole = total(await read_minutes(state, 2))
-    assert sum(whole.nano_of_tenant.values()) == 50
-    assert whole.nano_of_tenant["t0"] == 2
-    assert len(whole.nano_of_tenant) <= 10
-    assert whole.nano_of_tenant[minutes.OTHER] == 50 - 2 * (len(whole.nano_of_tenant) - 1)
-    assert whole.of_model == {"claude-x": 1}
+    await add(clocked, {minutes.REQUESTS: 1})
+    await add(clocked, tenants)
+    await add(clocked, tenants | {minutes.OF_MODEL + "claude-x": 1})
+    for most, (bucket,) in ((10, await reader_of(clocked).minutes(1)), (20, await reader_of(clocked).hours(1))):
+        told_apart = len(bucket.nano_of_tenant) - 1
+        assert told_apart == most - 1, "beside the count of requests"
+        assert bucket.nano_of_tenant["t0"] == 2
+        assert bucket.nano_of_tenant[minutes.OTHER] == 2 * (25 - told_apart)
+        assert bucket.of_model == {"claude-x": 1}
 
 
 async def test_what_cannot_be_read_is_left_out_and_written_anew(clocked: CountedReads) -> None:
@@ -153,6 +157,31 @@ async def test_a_key_that_is_no_bucket_is_read_as_an_empty_one(clocked: CountedR
     with pytest.raises(StateError):
         await add(clocked, {minutes.REQUESTS: 1})
     assert await clocked.call("EXISTS", keys.minute(START)) == 0, "nothing was added to one of both"
+
+
+def answered(worker: WorkerMetrics, status: int, *, duration_s: float, cache: str = "") -> None:
+    """A request of a worker is over."""
+    record = RequestRecord(
+        *("r1", "POST", "/v1/chat/completions"), status=status, model_label="claude-x", cache=cache, began_at=100.0
+    )
+    worker.answered(record, route="/v1/chat/completions", duration_s=duration_s)
+
+
+async def test_what_workers_count_is_what_is_read(state: StateConnection) -> None:
+    workers = [WorkerMetrics(), WorkerMetrics()]
+    for worker in workers:
+        answered(worker, 200, duration_s=0.5, cache="hit")
+        answered(worker, 502, duration_s=9.0)
+        answered(worker, 429, duration_s=0.001)
+        worker.used(tenant="acme", model="claude-x", use=Use(input_tokens=5, output_tokens=7, nano=900))
+        await add(state, worker.take_minute())
+    whole = total(await read_minutes(state, 2))
+    assert (whole.requests, whole.errors, whole.client_errors, whole.refused) == (6, 2, 2, 2)
+    assert (whole.response.count, whole.response.mean_s) == (2, 0.5)
+    assert (whole.cache_hit_rate, whole.of_model) == (1.0, {"claude-x": 6})
+    assert (whole.tokens, whole.nano) == ({"input": 10, "output": 14}, 1800)
+    assert whole.nano_of_tenant == {"acme": 1800}
+    assert whole.nano_of_model == {"claude-x": 1800}
 
 
 async def test_replicas_that_add_at_once_add_up(server: RedisServer) -> None:
