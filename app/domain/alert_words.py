@@ -36,8 +36,7 @@ def value_in_words(value: float, unit: Unit) -> str:
             return f"{100 * value:.3g} %"
         case "days":
             return "never" if value >= NEVER_DAYS else f"{value:.3g} days"
-        case "fact":
-            return "yes" if value else "no"
+    return "yes" if value else "no"
 
 
 def _what(event: AlertEvent) -> str:

@@ -130,21 +130,22 @@ class Monitor:
         readings = readings_of(read.situation, self._settings.thresholds)
         decision = decide(book.states, readings, now=at, hold_off_s=self._settings.hold_off_s)
         book = book.after(decision, now=at, leader=self._name, with_outbox=self._announcer.has_webhook)
-        if await self._write(book):
+        written = await self._write(book)
+        if written is not None:
             self._announcer.say(decision.events)
-            self._announcer.deliver(event for event in book.outbox if event.id not in self._done_ids)
+            self._announcer.deliver(written.without(self._done_ids).outbox)
             await self._state.pipeline([add_minute_command({}, read.peaks)])
 
-    async def _write(self, book: AlertBook) -> bool:
-        """Keeps the book; whether it was kept: otherwise somebody else has the lead."""
+    async def _write(self, book: AlertBook) -> AlertBook | None:
+        """Keeps the book, and returns it as it was kept; ``None``: somebody else has the lead."""
         done = frozenset(self._done_ids)
         book = book.without(done).remembering(self._told_alone)
         if not await write_alerts(self._state, book, token=self._token):
             self._follow()
-            return False
+            return None
         self._book, self._told_alone = book, ()
         self._done_ids -= done
-        return True
+        return book
 
     def _follow(self) -> None:
         """Somebody else has the lead."""
