@@ -1,7 +1,8 @@
 """What the log and ``GET /logs`` say of one request: the fields, and the line of text that people read; pure.
 
 Made for every request, so it costs little: fields that a request does not have are left unset, times are rounded to
-0.1 ms by integer arithmetic. ``tests/bench/observation.py`` measures it.
+0.1 ms by integer arithmetic, and the single steps are told only where somebody looks for them (``add_steps``).
+``tests/bench/observation.py`` measures it.
 """
 
 from __future__ import annotations
@@ -68,10 +69,11 @@ class RequestLine(Struct):
         error_code: what the client was told was wrong.
         broken: the reply broke off after its first byte.
         client_left: the client did not wait for the end.
-        slow: the gateway's own steps that took too long.
-        read_ms: this and the following are its steps, see ``steps.py``.
+        upstream_ms: from its call to the headers of Anthropic's reply; of plain requests to its end.
         first_token_ms: from the beginning to the first frame of a stream.
         overhead_ms: what the gateway has added: to a plain request all but its call, to a stream until its call.
+        slow: the gateway's own steps that took too long.
+        read_ms: this and the following are its other steps, see ``steps.py``.
     """
 
     timestamp: str
@@ -107,15 +109,15 @@ class RequestLine(Struct):
     error_code: str | UnsetType = UNSET
     broken: bool | UnsetType = UNSET
     client_left: bool | UnsetType = UNSET
+    upstream_ms: float | UnsetType = UNSET
+    first_token_ms: float | UnsetType = UNSET
+    overhead_ms: float | UnsetType = UNSET
     slow: tuple[str, ...] | UnsetType = UNSET
     read_ms: float | UnsetType = UNSET
     translate_ms: float | UnsetType = UNSET
     admit_ms: float | UnsetType = UNSET
     prepare_ms: float | UnsetType = UNSET
-    upstream_ms: float | UnsetType = UNSET
     finish_ms: float | UnsetType = UNSET
-    first_token_ms: float | UnsetType = UNSET
-    overhead_ms: float | UnsetType = UNSET
 
 
 def kind_of(path: str) -> Kind:
@@ -165,9 +167,6 @@ def line_of(
         _add_model(line, record, clean)
     if record.sent_at:
         _add_upstream_times(line, record, duration_s)
-    if record.translated_at:
-        for name, seconds in steps_of(record, response_s=response_s):
-            setattr(line, f"{name}_ms", _ms(seconds))
     if record.verdict:
         line.verdict = record.verdict
     if record.degraded:
@@ -205,12 +204,23 @@ def _add_model(line: RequestLine, record: RequestRecord, clean: Callable[[str], 
 
 
 def _add_upstream_times(line: RequestLine, record: RequestRecord, duration_s: float) -> None:
+    sent_at = record.sent_at
     if record.stream:
-        line.overhead_ms = _ms(record.sent_at - record.began_at)
+        line.overhead_ms = _ms(sent_at - record.began_at)
+        if record.answered_at:
+            line.upstream_ms = _ms(record.answered_at - sent_at)
         if record.first_token_at:
             line.first_token_ms = _ms(record.first_token_at - record.began_at)
     elif record.ended_at:
-        line.overhead_ms = _ms(duration_s - (record.ended_at - record.sent_at))
+        upstream_s = record.ended_at - sent_at
+        line.upstream_ms = _ms(upstream_s)
+        line.overhead_ms = _ms(duration_s - upstream_s)
+
+
+def add_steps(line: RequestLine, record: RequestRecord, *, response_s: float) -> None:
+    """Tells how long each step has taken."""
+    for name, seconds in steps_of(record, response_s=response_s):
+        setattr(line, f"{name}_ms", _ms(seconds))
 
 
 def _ms(seconds: float) -> float:

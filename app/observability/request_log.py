@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from app.config import Config, SettingError
 from app.errors import StateUnavailable
@@ -23,7 +23,7 @@ from app.observability.body_excerpts import BodyExcerpts
 from app.observability.line_writer import LineWriter
 from app.observability.metrics import SLOW, WorkerMetrics
 from app.observability.record import RequestRecord
-from app.observability.request_line import as_text, kind_of, line_of
+from app.observability.request_line import add_steps, as_text, kind_of, line_of
 from app.observability.steps import slow_steps
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,9 @@ _FLOODS: Final = frozenset({401, 429})
 #: Ids that the gateway makes (``app.api.request_ids``); others are the clients' own.
 _OWN_ID: Final = re.compile(r"cw-[0-9a-f]{12}-[0-9a-f]{1,8}-[0-9a-f]{1,16}")
 
+#: The ends of timestamps.
+_MILLISECONDS: Final = tuple(f".{number:03d}Z" for number in range(1000))
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -57,6 +60,7 @@ class RequestLogSettings(Struct, frozen=True, kw_only=True):
         sample: share of the successes that get a line.
         slow_s: a step of the gateway's own that takes longer is slow.
         tells_all: every request gets a line, whatever the sample.
+        tells_steps: lines tell how long each step has taken; those of slow requests always do.
         bodies: how bodies begin is logged, too, at debug level.
         is_coloured: text is for a terminal.
     """
@@ -65,6 +69,7 @@ class RequestLogSettings(Struct, frozen=True, kw_only=True):
     sample: float = 1.0
     slow_s: float = 1.0
     tells_all: bool = False
+    tells_steps: bool = False
     bodies: bool = False
     is_coloured: bool = False
 
@@ -85,6 +90,7 @@ class RequestLogSettings(Struct, frozen=True, kw_only=True):
             sample=config.log_sample,
             slow_s=config.slow_s,
             tells_all=config.verbose or config.debug,
+            tells_steps=config.debug,
             bodies=config.log_bodies,
             is_coloured=is_coloured,
         )
@@ -114,6 +120,7 @@ class RequestLog:
     ) -> None:
         self._settings = settings
         self._tells_all = settings.tells_all
+        self._tells_steps = settings.tells_steps
         self._sample = settings.sample
         self._slow_s = settings.slow_s
         self._is_json = settings.format == "json"
@@ -168,8 +175,9 @@ class RequestLog:
             duration_s=duration_s,
             clean=self._clean,
         )
-        if slow:
-            line.slow = tuple(name for name, _ in slow)
+        if slow or self._tells_steps:
+            add_steps(line, record, response_s=response_s)
+            line.slow = tuple(name for name, _ in slow) or UNSET
         text = _encode(line)
         if is_bad or kind != "operations":  # who looks at the log does not look for that
             self._keep(text, is_bad=is_bad or bool(slow))
@@ -208,7 +216,7 @@ class RequestLog:
         if second != self._second:
             self._second = second
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{int(1000 * (now - second)):03d}Z"
+        return self._second_text + _MILLISECONDS[int(1000 * (now - second))]
 
     def _clean(self, text: str) -> str:
         """A text from outside, fit for the log: on one line, not long, without secrets."""

@@ -104,6 +104,7 @@ def test_a_slow_step_of_the_gateway_is_named_counted_and_told(caplog: pytest.Log
     here = LogHere(sample=0.0)
     here.note(slow_request(), response_s=2.3, duration_s=2.3)
     assert (here.lines[0]["slow"], here.lines[0]["level"]) == (["admit"], "INFO")
+    assert here.lines[0]["admit_ms"] == 1997.0
     assert here.metrics.counters[SLOW.name] == {("admit",): 1}
     (warning,) = caplog.records
     assert (warning.levelname, warning.getMessage()) == ("WARNING", "A request was slow to admit.")
@@ -126,6 +127,15 @@ def test_a_model_that_takes_its_time_is_not_slow(caplog: pytest.LogCaptureFixtur
     here.note(chat_request(answered_at=105.0, ended_at=130.0), response_s=30.001, duration_s=30.001)
     assert here.lines == []
     assert not caplog.records
+
+
+def test_with_debug_the_steps_of_every_request_are_told() -> None:
+    here = LogHere(tells_steps=True)
+    here.note(chat_request(), response_s=0.812)
+    told = here.lines[0]
+    steps = {name: told[f"{name}_ms"] for name in ("read", "translate", "admit", "prepare", "upstream", "finish")}
+    assert steps == {"read": 1, "translate": 2, "admit": 3, "prepare": 4, "upstream": 800, "finish": 2}
+    assert "slow" not in told
 
 
 # What is said
@@ -281,7 +291,7 @@ def test_that_prompts_are_logged_is_told_at_the_start(caplog: pytest.LogCaptureF
 def test_settings_of_a_gateway() -> None:
     config = Config(log_format="json", log_sample=0.5, slow_s=2.0, verbose=True, debug=True, log_bodies=True)
     assert RequestLogSettings.of(config) == RequestLogSettings(
-        format="json", sample=0.5, slow_s=2.0, tells_all=True, bodies=True
+        format="json", sample=0.5, slow_s=2.0, tells_all=True, tells_steps=True, bodies=True
     )
     assert RequestLogSettings.of(Config(), is_coloured=True) == RequestLogSettings(is_coloured=True)
 
