@@ -24,7 +24,9 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from app.config import Config, SettingError
+from app.observability.board import MetricsBoard
 from app.observability.log import configure
+from app.observability.seats import Seat, Seats
 from workers.companions import Companions
 from workers.gunicorn_conf import gunicorn_settings
 from workers.listener import listen, release_claims
@@ -34,6 +36,9 @@ log = logging.getLogger(__name__)
 
 #: Builds the ASGI application in a worker.
 AppFactory = Callable[[Config], Any]
+
+#: So many generations of workers may live at a time, of which all but one are leaving, and each counts in ``/metrics``.
+_GENERATIONS = 4
 
 #: The master looks this often whether its new workers are ready.
 _BOOT_POLL_S = 0.02
@@ -119,6 +124,9 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]
         self.others_serve = False
         """Whether the next worker need not hurry, as others answer meanwhile."""
         self.ready_board = ReadyBoard()
+        self.seats = Seats(MetricsBoard(1 + _GENERATIONS * (config.workers + 1)))
+        self.seat: Seat | None = None
+        """Where the next worker leaves its figures for the others."""
         self._create_app = create_app
         super().__init__()
 
@@ -224,6 +232,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
     def spawn_worker(self) -> Any:
         """Starts a worker; in the new process this does not return."""
         self.app.ready_board.clear(self.worker_age + 1)
+        self.app.seat = self.app.seats.assign(self.worker_age + 1)
         self.app.others_serve = self._on_ready is None and bool(self._ready())
         held = signal.pthread_sigmask(signal.SIG_BLOCK, self.app.signals_held_while_forking)
         try:
@@ -234,6 +243,7 @@ class GatewayArbiter(Arbiter):  # type: ignore[misc]
     def manage_workers(self) -> None:
         """Starts the workers that are missing and dismisses those that are too many or outdated."""
         self._leaving &= self.WORKERS.keys()
+        self.app.seats.free({worker.age for worker in self.WORKERS.values()})
         current = self._current()
         for _ in range(self.num_workers - len(current)):
             self.spawn_worker()

@@ -113,7 +113,7 @@ def worker_gauges(process: ProcessFigures, *, breaker_open: bool, unsettled: int
         LOOP_LAG.name: now.loop_lag_ms / 1000,
         RSS.name: now.rss_bytes,
         STARTED.name: now.started_at,
-        BREAKER.name: breaker_open,
+        BREAKER.name: float(breaker_open),
         UNSETTLED.name: unsettled,
     }
     return {name: {labels: value} for name, value in values.items()}

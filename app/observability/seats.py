@@ -7,8 +7,9 @@ departed say up to which worker of a slot they are; so a scrape sees a worker ei
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+import msgspec
 from msgspec import Struct
 
 from app.observability.board import BoardFull, MetricsBoard
@@ -78,19 +79,21 @@ class Seats:
         gone = {slot: age for slot, age in self._taken.items() if age not in living}
         if not gone:
             return
+        try:
+            self._fold(gone)
+        except (BoardFull, msgspec.DecodeError):
+            log.exception("The figures of workers that have gone are missing from /metrics.")
+        for slot in gone:
+            del self._taken[slot]
+
+    def _fold(self, gone: Mapping[int, int]) -> None:
         departed = read_departed(self._board.read(DEPARTED_SLOT))
         left = [read_worker(self._board.read(slot)) for slot in gone]
         # Its slot may still hold its predecessor, where a worker has ended before it wrote anything.
         counted = [one for one, age in zip(left, gone.values(), strict=True) if one is not None and one.age == age]
         total = add_up([departed, *counted])
-        try:
-            self._board.write(
-                DEPARTED_SLOT,
-                encode(
-                    DepartedTotals(counters=total.counters, histograms=total.histograms, folded=departed.folded | gone)
-                ),
-            )
-        except BoardFull:
-            log.exception("The figures of workers that have gone are too large for /metrics.")
-        for slot in gone:
-            del self._taken[slot]
+        folded = {**departed.folded, **gone}
+        self._board.write(
+            DEPARTED_SLOT,
+            encode(DepartedTotals(counters=total.counters, histograms=total.histograms, folded=folded)),
+        )

@@ -72,11 +72,12 @@ _decode_departed = msgspec.msgpack.Decoder(DepartedTotals).decode
 
 
 def read_worker(content: bytes) -> WorkerTotals | None:
-    """A worker's slot; ``None`` where it is empty, or cannot be read."""
-    try:
-        return _decode_worker(content) if content else None
-    except msgspec.DecodeError:  # written by another release, which a reload has brought
-        return None
+    """A worker's slot; ``None`` where it is empty.
+
+    Raises:
+        msgspec.DecodeError: a bug; whoever writes has the code of whoever reads, from before they were forked.
+    """
+    return _decode_worker(content) if content else None
 
 
 def read_departed(content: bytes) -> DepartedTotals:

@@ -123,9 +123,12 @@ def test_a_worker_tells_how_it_is_doing_under_its_own_label() -> None:
     process.begin()
     gauges = worker_gauges(process, breaker_open=True, unsettled=3, worker="2")
     assert gauges[IN_FLIGHT.name] == {("2",): 1}
-    assert gauges[BREAKER.name] == {("2",): True}
+    assert gauges[BREAKER.name] == {("2",): 1.0}
     assert gauges[UNSETTLED.name] == {("2",): 3}
     assert gauges[RSS.name]["2",] > 1e6
+    handover = Handover(WorkerMetrics(), only_seat(), gauges=lambda: gauges, credentials=tuple)
+    handover.hand_over()
+    assert handover.pod().gauges == gauges
 
 
 def test_memory_of_a_store_that_does_not_tell_is_left_out() -> None:

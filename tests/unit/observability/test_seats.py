@@ -113,8 +113,16 @@ def test_counts_of_the_departed_that_fit_nowhere_do_not_end_the_master(caplog: p
         seats.assign(age)
         board.write(age, encode(WorkerTotals(age=age, counters={f"{age}" * 100: {(): 1}})))
     seats.free(set())
-    assert "too large" in caplog.text
+    assert "missing from /metrics" in caplog.text
     assert seats.assign(3).slot == 1
+
+
+def test_what_cannot_be_read_does_not_end_the_master_either(
+    board: MetricsBoard, seats: Seats, caplog: pytest.LogCaptureFixture
+) -> None:
+    board.write(seats.assign(1).age, b"\xff")
+    seats.free(set())
+    assert "missing from /metrics" in caplog.text
 
 
 def test_a_worker_without_a_master_has_a_board_of_its_own() -> None:
