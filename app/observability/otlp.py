@@ -21,8 +21,9 @@ from opentelemetry.sdk.resources import Resource as SdkResource
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from app.observability.metrics import WorkerMetrics
-from app.observability.otlp_metrics import LookedUp, Period, metrics_data
+from app.observability.otlp_metrics import Period, metrics_data
 from app.observability.spans import SpanMaker
+from app.observability.totals import Gauges
 from app.observability.tracing import Tracer
 from app.observability.version import DISTRIBUTION, VERSION
 
@@ -148,7 +149,7 @@ class MetricExport:
     Args:
         endpoint: of metrics; ``None`` for that of the environment.
         metrics: has the counters.
-        look_up: looks up what is not counted, from another thread than that of requests.
+        gauges: how it is doing; called in another thread than that of requests.
         resource: what the worker is.
         now_ns: the wall clock, in Unix nanoseconds.
     """
@@ -157,7 +158,7 @@ class MetricExport:
         self,
         endpoint: str | None,
         metrics: WorkerMetrics,
-        look_up: Callable[[], LookedUp],
+        gauges: Callable[[], Gauges],
         resource: SdkResource,
         *,
         began_ns: int,
@@ -165,7 +166,7 @@ class MetricExport:
     ) -> None:
         self._exporter = OTLPMetricExporter(endpoint=endpoint)
         self._metrics = metrics
-        self._look_up = look_up
+        self._gauges = gauges
         self._resource = resource
         self._began_ns = began_ns
         self._now_ns = now_ns
@@ -175,7 +176,7 @@ class MetricExport:
     def round(self, *, last: bool) -> None:
         """Sends the totals; those of a round that fails are part of the next one's."""
         period = Period(self._began_ns, self._now_ns())
-        self._exporter.export(metrics_data(self._metrics, self._look_up(), self._resource, period))
+        self._exporter.export(metrics_data(self._metrics, self._gauges(), self._resource, period))
 
     def give_up(self) -> None:
         """Ends an attempt that waits to be repeated, and makes no other."""

@@ -44,11 +44,10 @@ from app.observability.metrics import (
     Metric,
     WorkerMetrics,
 )
+from app.observability.totals import Gauges
 from app.observability.version import DISTRIBUTION, VERSION
 
 Attributes = dict[str, str | int]
-#: Values of metrics that are not counted but looked up, by name and labels.
-LookedUp = Mapping[str, Mapping[Labels, float]]
 
 _SCOPE: Final = InstrumentationScope(DISTRIBUTION, VERSION)
 _PREFIX: Final = "claude_wrapper_"
@@ -93,14 +92,14 @@ class Period(Struct, frozen=True):
     now_ns: int
 
 
-def metrics_data(metrics: WorkerMetrics, looked_up: LookedUp, resource: Resource, period: Period) -> MetricsData:
+def metrics_data(metrics: WorkerMetrics, gauges: Gauges, resource: Resource, period: Period) -> MetricsData:
     """All that is known, ready for an exporter; metrics without a value yet are left out.
 
     Called by another thread than the one that counts: each container is copied by one step of the interpreter.
 
     Args:
         metrics: of this worker.
-        looked_up: what is not counted.
+        gauges: how it is doing, which is looked up and not counted.
         resource: what the worker is.
         period: of the values.
     """
@@ -110,7 +109,7 @@ def metrics_data(metrics: WorkerMetrics, looked_up: LookedUp, resource: Resource
         for one in (
             _tokens(dict(metrics.counters[TOKENS.name]), period)
             if metric is TOKENS
-            else _metric(metric, metrics, looked_up, period)
+            else _metric(metric, metrics, gauges, period)
         )
     ]
     scope = ScopeMetrics(scope=_SCOPE, metrics=made, schema_url="")
@@ -148,8 +147,8 @@ def shown_counts(counts: Sequence[int]) -> list[int]:
     return [counts[0], *inner, counts[-1]]
 
 
-def _metric(metric: Metric, metrics: WorkerMetrics, looked_up: LookedUp, period: Period) -> Iterable[OtlpMetric]:
-    values = looked_up.get(metric.name, {})
+def _metric(metric: Metric, metrics: WorkerMetrics, gauges: Gauges, period: Period) -> Iterable[OtlpMetric]:
+    values = gauges.get(metric.name, {})
     data: Sum | Gauge | HistogramData
     match metric.kind:
         case "histogram":

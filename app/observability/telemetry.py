@@ -14,16 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from app.config import SettingError
 from app.observability.metrics import WorkerMetrics
 from app.observability.rounds import Rounds, Work
+from app.observability.totals import Gauges
 from app.observability.tracing import Tracer
-
-if TYPE_CHECKING:
-    from app.observability.otlp_metrics import LookedUp
 
 #: At the end of a worker, what is left has this long to be sent.
 CLOSES_WITHIN_S: Final = 3.0
@@ -93,7 +91,7 @@ class Telemetry:
         environ: environment variables.
         tracer: has the traces.
         metrics: has the counters.
-        look_up: looks up what is not counted, from a thread of its own.
+        gauges: how this worker is doing, by metric and labels; called in a thread of its own.
         worker_id: tells this worker from every other one.
         upstream_url: Anthropic's, for the attributes of spans.
     """
@@ -105,7 +103,7 @@ class Telemetry:
         *,
         tracer: Tracer,
         metrics: WorkerMetrics,
-        look_up: Callable[[], LookedUp],
+        gauges: Callable[[], Gauges],
         worker_id: str,
         upstream_url: str,
     ) -> None:
@@ -113,7 +111,7 @@ class Telemetry:
         self._environ = environ
         self._tracer = tracer
         self._metrics = metrics
-        self._look_up = look_up
+        self._gauges = gauges
         self._worker_id = worker_id
         self._server = _address(upstream_url)
         self._began_ns = time.time_ns()
@@ -148,7 +146,7 @@ class Telemetry:
 
         resource = worker_resource(self._worker_id)
         endpoint = self._endpoint_of("metrics")
-        return MetricExport(endpoint, self._metrics, self._look_up, resource, began_ns=self._began_ns)
+        return MetricExport(endpoint, self._metrics, self._gauges, resource, began_ns=self._began_ns)
 
     def _endpoint_of(self, signal: str) -> str | None:
         """Where a signal goes; ``None`` where a variable of its own says so."""

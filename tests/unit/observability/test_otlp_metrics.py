@@ -16,7 +16,6 @@ from app.domain.limits import Use
 from app.observability import metrics as catalog
 from app.observability.metrics import CATALOG, SHOWN_BOUNDS_S, WorkerMetrics
 from app.observability.otlp_metrics import (
-    LookedUp,
     Period,
     attributes_of,
     metrics_data,
@@ -24,10 +23,11 @@ from app.observability.otlp_metrics import (
     otlp_unit,
     shown_counts,
 )
+from app.observability.totals import Gauges
 
 MODEL = "claude-opus-5-5"
 PERIOD = Period(began_ns=1_000, now_ns=2_000)
-NOTHING: LookedUp = {}
+NOTHING: Gauges = {}
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def worker() -> WorkerMetrics:
     return WorkerMetrics()
 
 
-def made(worker: WorkerMetrics, looked_up: LookedUp = NOTHING) -> dict[str, Metric]:
-    (resource,) = metrics_data(worker, looked_up, Resource({}), PERIOD).resource_metrics
+def made(worker: WorkerMetrics, gauges: Gauges = NOTHING) -> dict[str, Metric]:
+    (resource,) = metrics_data(worker, gauges, Resource({}), PERIOD).resource_metrics
     (scope,) = resource.scope_metrics
     return {metric.name: metric for metric in scope.metrics}
 
@@ -48,7 +48,7 @@ def values(metric: Metric) -> dict[tuple[tuple[str, Any], ...], float]:
 
 def full(worker: WorkerMetrics) -> Mapping[str, Mapping[tuple[str, ...], float]]:
     """A value of every metric there is."""
-    looked_up: dict[str, dict[tuple[str, ...], float]] = {}
+    gauges: dict[str, dict[tuple[str, ...], float]] = {}
     for metric in CATALOG:
         labels = tuple("200" if label == "status" else "input" if label == "class" else "x" for label in metric.labels)
         match metric.kind:
@@ -57,8 +57,8 @@ def full(worker: WorkerMetrics) -> Mapping[str, Mapping[tuple[str, ...], float]]
             case "histogram":
                 worker.observe(metric, labels, 0.1)
             case "gauge":
-                looked_up[metric.name] = {labels: 1.5}
-    return looked_up
+                gauges[metric.name] = {labels: 1.5}
+    return gauges
 
 
 def test_every_metric_of_the_catalogue_is_exported(worker: WorkerMetrics) -> None:
@@ -163,14 +163,14 @@ def test_gauges_that_add_up_over_workers_are_sums_that_fall(worker: WorkerMetric
     assert isinstance(lag.data, Gauge)
 
 
-def test_a_counter_that_is_looked_up_is_one(worker: WorkerMetrics) -> None:
+def test_a_counter_that_is_gauges_is_one(worker: WorkerMetrics) -> None:
     (cpu,) = values(made(worker, {catalog.CPU.name: {("1",): 2_500_000}})["process.cpu.time"]).values()
     assert cpu == 2.5
 
 
 def test_all_of_it_can_be_encoded(worker: WorkerMetrics) -> None:
-    looked_up = full(worker)
-    request = encode_metrics(metrics_data(worker, looked_up, Resource({}), PERIOD))
+    gauges = full(worker)
+    request = encode_metrics(metrics_data(worker, gauges, Resource({}), PERIOD))
     encoded = request.resource_metrics[0].scope_metrics[0].metrics
     assert len(encoded) == len(CATALOG)
     duration: WireMetric = next(metric for metric in encoded if metric.name == "gen_ai.server.request.duration")
