@@ -12,6 +12,7 @@ import difflib
 import re
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -376,6 +377,14 @@ class Resolved(Struct, frozen=True):
 
     value: Any
     source: str
+
+
+def data_root(data_dir: str, environ: Mapping[str, str]) -> Path:
+    """The directory of all gateways of this user: the setting, else the state directory (XDG base directories)."""
+    if data_dir:
+        return Path(data_dir).expanduser()
+    home = environ.get("XDG_STATE_HOME", "")
+    return (Path(home) if home.startswith("/") else Path.home() / ".local" / "state") / "claude-wrapper"
 
 
 def env_names(field: str, help_: Help) -> tuple[str, ...]:

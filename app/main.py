@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import os
+import random
 import secrets
 import socket
 import time
@@ -20,22 +21,31 @@ from typing import TYPE_CHECKING
 
 from app.api.middleware import GatewayApp
 from app.api.routes import create_litestar
-from app.config import Config, SettingError
+from app.config import Config, SettingError, data_root
 from app.domain.key_file import KeyFile
 from app.domain.local_limits import LocalBook
 from app.domain.models import ModelTable
 from app.domain.upstream import Upstream
 from app.errors import StateError
 from app.gateway.admission import Admission, AdmissionSettings
+from app.gateway.cluster import ClusterBook
 from app.gateway.gate import Gate, trusted_proxies
 from app.gateway.key_file import KeyFileWatcher, load_key_file
 from app.gateway.ledger import Ledger
 from app.gateway.model_table import load_aliases, load_models
+from app.gateway.monitor import run_monitor
 from app.gateway.report import Reports
+from app.gateway.scrape import Scrape, worker_gauges
 from app.gateway.services import Services
 from app.identity import open_jwt
+from app.observability.handover import Handover
+from app.observability.log import lines
 from app.observability.metrics import WorkerMetrics
 from app.observability.process import ProcessFigures
+from app.observability.profiling import Profiling
+from app.observability.redact import redactor
+from app.observability.request_log import RequestLog, RequestLogSettings
+from app.observability.seats import Seat, only_seat
 from app.state import connect
 from app.state.cache_room import CacheRoom
 from app.state.connection import StateConnection
@@ -68,6 +78,7 @@ def create_app(
     state: StateConnection | None = None,
     now: Callable[[], float] = time.time,
     open_first: bool = False,
+    seat: Seat | None = None,
 ) -> GatewayApp:
     """The gateway as an ASGI application.
 
@@ -78,6 +89,7 @@ def create_app(
         now: the wall clock.
         open_first: the lane to Anthropic is open before the application counts as started, so that no request waits
             for its library; otherwise it is opened beside the first requests.
+        seat: the worker's place among those of its gateway, for ``/metrics``; without one it has its own.
 
     Raises:
         SettingError: a setting names something that cannot be used, such as a model table that cannot be read.
@@ -94,7 +106,13 @@ def create_app(
     credentials = CredentialBook(own_credentials(config), now=now)
     upstream = upstream or DeferredUpstream(partial(open_upstream, config, os.environ, credentials))
     services = create_services(
-        config, upstream=upstream, state=state, credentials=credentials, metrics=metrics, now=now
+        config,
+        upstream=upstream,
+        state=state,
+        credentials=credentials,
+        metrics=metrics,
+        seat=seat or only_seat(),
+        now=now,
     )
     pushes = KeyPushes(state, services.memory, now=now)
     beside: list[Callable[[], Awaitable[None]]] = [
@@ -103,8 +121,11 @@ def create_app(
         pushes.keep_valid,
         PushListener(state, pushes.ear, services.wakes.ear).run,
         partial(_prune_sessions, services),
+        services.scrape.handover.run,
         Reports(services, worker_id=secrets.token_hex(8), host=socket.gethostname()).run,
     ]
+    if config.health_monitoring:
+        beside.append(partial(run_monitor, services))
     if config.keys_file:
         loaded = _keys_at_start(config.keys_file)
         services.take_up_keys(loaded)
@@ -134,6 +155,7 @@ def create_services(
     state: StateConnection,
     credentials: CredentialBook,
     metrics: WorkerMetrics,
+    seat: Seat,
     now: Callable[[], float],
 ) -> Services:
     """The rooms, wired; nothing connects or runs yet.
@@ -144,6 +166,19 @@ def create_services(
     models = load_models(config)
     memory, local = KeyMemory(now=now), LocalBook()
     ledger = Ledger(state, local, new_id=lease_ids(), monotonic=time.monotonic)
+    process = ProcessFigures()
+    cluster = ClusterBook(state, max_sessions=config.max_sessions, monotonic=time.monotonic)
+    handover = Handover(
+        metrics,
+        seat,
+        gauges=lambda: worker_gauges(
+            process,
+            breaker_open=state.status.breaker == "open",
+            unsettled=ledger.unsettled,
+            worker=seat.label,
+        ),
+        credentials=credentials.states,
+    )
     admission = Admission(
         state,
         AdmissionSettings.of(config),
@@ -176,8 +211,12 @@ def create_services(
         memory=memory,
         wakes=Wakes(secrets.token_hex(8)),
         cache_room=CacheRoom(state, monotonic=time.monotonic),
-        process=ProcessFigures(),
+        process=process,
         metrics=metrics,
+        request_log=_request_log(config, metrics, now=now),
+        cluster=cluster,
+        scrape=Scrape(handover, state=state, cluster=cluster, now=now, monotonic=time.monotonic),
+        profiling=Profiling(data_root(config.data_dir, os.environ) / str(config.port) / "debug", now=now),
         new_session_id=lambda: f"sess_{secrets.token_hex(12)}",
         now=now,
         monotonic=time.monotonic,
@@ -199,6 +238,7 @@ async def _running(
         if open_first:
             await opening
     services.process.start()
+    services.request_log.start()
     try:
         yield
     finally:
@@ -212,6 +252,8 @@ async def _running(
         await services.close()
         await services.ledger.close()
         await services.state.close()
+        services.scrape.handover.hand_over()
+        services.request_log.close()
 
 
 async def _kept_going(run: Callable[[], Awaitable[None]]) -> None:
@@ -224,6 +266,21 @@ async def _kept_going(run: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(RESTART_AFTER_S)
         else:
             return
+
+
+def _request_log(config: Config, metrics: WorkerMetrics, *, now: Callable[[], float]) -> RequestLog:
+    is_json = config.log_format == "json"
+    settings = RequestLogSettings(
+        format="json" if is_json else "text",
+        sample=config.log_sample,
+        slow_s=config.slow_s,
+        tells_all=config.verbose or config.debug,
+        bodies=config.log_bodies,
+        is_coloured=not is_json and lines().is_terminal,
+    )
+    return RequestLog(
+        settings, lines=lines(), metrics=metrics, redact=redactor(config.secrets), now=now, dice=random.random
+    )
 
 
 def lease_ids() -> Callable[[], str]:

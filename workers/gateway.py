@@ -142,7 +142,7 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]
                 return self._create_app(self.config)
             from app.main import create_app
 
-            return create_app(self.config, open_first=self.others_serve)
+            return create_app(self.config, open_first=self.others_serve, seat=self.seat)
         except SettingError as exc:
             log.error("%s", exc)  # noqa: TRY400 - the operator's mistake, not ours
             sys.exit(BOOT_ERROR)

@@ -21,10 +21,21 @@ from app.gateway.admission import scope_missing
 from app.gateway.gate import Gate, Presented
 from app.gateway.services import Services
 
-#: Open while protected: health, documents and the status of protection. Not among them are ``/health/detailed``, which
-#: shows settings and workers, and ``/``.
+#: Open while protected: health, documents, the status of protection, and the dashboard's page, which asks for a key
+#: itself. ``/metrics`` decides by its setting. Not among them are ``/health/detailed``, which shows settings and
+#: workers, and ``/``.
 OPEN_PATHS = frozenset(
-    {"/health", "/health/live", "/health/ready", "/docs", "/openapi.json", "/swagger.json", "/v1/auth/status"}
+    {
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/dashboard",
+        "/docs",
+        "/openapi.json",
+        "/swagger.json",
+        "/v1/auth/status",
+    }
 )
 
 #: The files of the documentation page.
@@ -41,6 +52,16 @@ def is_open(path: str) -> bool:
         return True
     normalized = "/" + "/".join(part for part in path.split("/") if part)
     return normalized in OPEN_PATHS or normalized.startswith(OPEN_PREFIX)
+
+
+async def identify(request: Request[None, None, State], gate: Gate) -> None:
+    """Finds out who asks on a route that is open, and yet has something to hide.
+
+    Raises:
+        Unauthenticated: the key is missing or wrong.
+    """
+    asked = presented(request.scope, dict(request.scope["headers"]), gate)
+    request.scope["state"]["caller"] = await gate.verified(await gate.caller(asked))
 
 
 def presented(scope: AsgiScope, headers: Mapping[bytes, bytes], gate: Gate) -> Presented:

@@ -13,7 +13,7 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from app.api.auth import presented, require_scope
+from app.api.auth import identify, require_scope
 from app.api.dashboard_page.assembly import dashboard_document
 from app.api.negotiation import accepted, preferred
 from app.api.operation import Parameter, operation
@@ -66,10 +66,10 @@ async def dashboard(
 ) -> Response[bytes]:
     """The page, or its figures for who would rather have JSON."""
     if preferred(accepted(request.scope), (_HTML, _JSON)) == _JSON:
-        await _identify(request, services)
+        await identify(request, services.gate)
         reply = await _data(request, services, board, window)
     else:
-        page = dashboard_document()
+        page = dashboard_document(protected=services.gate.protected)
         reply = Response(page.html, media_type=MediaType.HTML, headers=page_headers(page.policy))
     reply.headers["vary"] = "accept"
     return reply
@@ -97,17 +97,6 @@ async def dashboard_data(
 ) -> Response[bytes]:
     """The figures."""
     return await _data(request, services, board, window)
-
-
-async def _identify(request: DashboardRequest, services: Services) -> None:
-    """Who asks: the middleware does not tell on a route that is open.
-
-    Raises:
-        Unauthenticated: the key is missing or wrong.
-    """
-    gate = services.gate
-    asked = presented(request.scope, dict(request.scope["headers"]), gate)
-    request.scope["state"]["caller"] = await gate.verified(await gate.caller(asked))
 
 
 async def _data(

@@ -6,7 +6,7 @@ from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 
-from app.api.auth import require_scope
+from app.api.auth import identify, require_scope
 from app.api.operation import operation
 from app.errors import NotFound
 from app.gateway.services import Services
@@ -35,6 +35,7 @@ async def metrics(request: Request[None, None, State], services: NamedDependency
     if shown_to == "off":
         raise NotFound(_OFF)
     if shown_to == "admin":
+        await identify(request, services.gate)
         require_scope(request, "admin")
     page = await services.scrape.page(request.headers.get("accept", ""))
-    return Response(page.body, media_type=page.media_type, headers={"cache-control": "no-store"})
+    return Response(page.body, headers={"content-type": page.media_type, "cache-control": "no-store"})

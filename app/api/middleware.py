@@ -8,7 +8,6 @@ and middlewares would cost ten times that (PERFORMANCE.md section 2).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -16,16 +15,16 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from app.api.auth import is_open, presented, presented_keys
+from app.api.compression import Compression
 from app.api.cors import Cors, Headers
 from app.api.errors import cause_of, send_error, unexpected
 from app.api.request_ids import RequestIds
 from app.domain.auth import ANONYMOUS, Caller
-from app.errors import ClientDisconnected, GatewayError, NotFound, Overloaded, ShuttingDown, StateUnavailable
+from app.errors import ClientDisconnected, GatewayError, NotFound, Overloaded, ShuttingDown
 from app.gateway.services import Services
 from app.observability.process import ProcessFigures
 from app.observability.record import RequestRecord
-
-logger = logging.getLogger("app.request")
+from app.observability.server_timing import server_timing
 
 #: Routes of probes and operators: answered also at the bound of requests in flight, and left out of the figures.
 OPERATORS_PREFIXES = ("/health", "/metrics", "/dashboard", "/logs")
@@ -44,9 +43,6 @@ DEGRADED: Headers = [(b"x-claude-wrapper-degraded", b"state")]
 
 #: Litestar remembers the last 1024 paths that it has routed: a longer path is never a route, and would only fill that.
 LONGEST_PATH = 4096
-
-#: While the state store is away, requests that are refused for it would fill the log: one in so many seconds is told.
-REFUSALS_TOLD_EVERY_S = 10.0
 
 _AT_THE_BOUND = "This gateway is at its limit of concurrent requests; please try again."
 _STOPPING = "This gateway worker is shutting down; please try again."
@@ -78,12 +74,13 @@ class GatewayApp:
         self._state = services.state
         self._cors = Cors(config.cors_origins) if config.cors_origins else None
         self._max_in_flight = config.max_concurrent_requests
-        self._log_all = config.verbose or config.debug
         self._process = services.process
         self._metrics = services.metrics
+        self._request_log = services.request_log
+        self._compression = Compression.of(config)
+        self._tells_times = config.debug
         self._ids = request_ids or RequestIds()
         self._clock = clock or services.monotonic
-        self._told_at = float("-inf")
 
     @property
     def draining(self) -> bool:
@@ -106,7 +103,14 @@ class GatewayApp:
         state["request_id"] = record.request_id
         state["record"] = record
         record.began_at = self._clock()
-        exchange = _Exchange(send, record, self._added_headers(record, headers), self._process, self._clock)
+        exchange = _Exchange(
+            send,
+            record,
+            self._added_headers(record, headers),
+            self._process,
+            self._clock,
+            tells_times=self._tells_times,
+        )
         is_counted = not path.startswith(OPERATORS_PREFIXES)
         if is_counted:
             self._process.begin()
@@ -122,7 +126,9 @@ class GatewayApp:
                 raise NotFound(f"Unknown request URL: its path is longer than {LONGEST_PATH} characters.")
             if method == "HEAD":  # HEAD is GET without the body, on every route
                 scope = cast("HTTPScope", {**scope, "method": "GET"})
-            await self._app(scope, receive, exchange.send)
+            compression = self._compression
+            reply = exchange.send if compression is None else compression.sender(headers, exchange.send)
+            await self._app(scope, receive, reply)
         except asyncio.CancelledError:
             # Nobody but the stopping server cancels a request's task: a client that leaves is noticed by its route.
             if exchange.started:
@@ -171,23 +177,9 @@ class GatewayApp:
         if route:
             self._process.end(record.status, failed=failed, response_s=response_s, duration_s=duration_s)
             self._metrics.answered(record, route=route, duration_s=duration_s)
-        if self._log_all or (failed and not self._is_told(record)):
-            length = headers.get(b"content-length", b"")
-            record.bytes_in = int(length) if length.isdigit() and len(length) < 20 else 0
-            fields = record.fields()
-            fields["response_ms"] = round(1000 * response_s, 1)
-            fields["duration_ms"] = round(1000 * duration_s, 1)
-            logger.log(logging.WARNING if failed else logging.INFO, "request", extra=fields)
-
-    def _is_told(self, record: RequestRecord) -> bool:
-        """Whether the log need not tell again of a request that was refused for want of the state store."""
-        if record.error_code != StateUnavailable.default_code:
-            return False
-        now = self._clock()
-        if now - self._told_at < REFUSALS_TOLD_EVERY_S:
-            return True
-        self._told_at = now
-        return False
+        length = headers.get(b"content-length", b"")
+        record.bytes_in = int(length) if length.isdigit() and len(length) < 20 else 0
+        self._request_log.note(record, response_s=response_s, duration_s=duration_s)
 
 
 def _route(scope: Scope) -> str:
@@ -233,6 +225,7 @@ class _Exchange:
         "_head",
         "_process",
         "_send",
+        "_tells_times",
         "record",
         "response_s",
         "started",
@@ -240,12 +233,20 @@ class _Exchange:
     )
 
     def __init__(
-        self, send: Send, record: RequestRecord, added: Headers, process: ProcessFigures, clock: Callable[[], float]
+        self,
+        send: Send,
+        record: RequestRecord,
+        added: Headers,
+        process: ProcessFigures,
+        clock: Callable[[], float],
+        *,
+        tells_times: bool,
     ) -> None:
         self._send = send
         self._added = added
         self._process = process
         self._clock = clock
+        self._tells_times = tells_times
         self._head = record.method == "HEAD"
         self.record = record
         self.response_s = 0.0
@@ -271,5 +272,8 @@ class _Exchange:
             if self.record.method == "OPTIONS":
                 headers = [(name, _and_head(value) if name == b"allow" else value) for name, value in headers]
             degraded = DEGRADED if self.record.degraded else ()
-            message = {**message, "headers": [*headers, *self._added, *degraded]}
+            headers = [*headers, *self._added, *degraded]
+            if self._tells_times:
+                headers.append((b"server-timing", server_timing(self.record, now=self._clock()).encode("ascii")))
+            message = {**message, "headers": headers}
         await self._send(message)

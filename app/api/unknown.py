@@ -41,9 +41,6 @@ LATER = (
     "/v1/completions",
     "/v1/conversations",
     "/v1/messages",
-    "/metrics",
-    "/dashboard",
-    "/logs",
 )
 
 #: The longest path that is repeated in a message, and searched for near misses.

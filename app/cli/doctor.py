@@ -17,10 +17,10 @@ from app.cli.checks.python import check_packages, check_python
 from app.cli.checks.store import check_store
 from app.cli.checks.upstream import check_credential, check_upstream
 from app.cli.errors import FAILED
-from app.cli.instance import Instance, data_root
+from app.cli.instance import Instance
 from app.cli.options import SETTINGS, chosen_port, serve_options
 from app.cli.settings import check_settings, load_settings
-from app.config import SettingError
+from app.config import SettingError, data_root
 
 _MARKS = {Outcome.OK: "ok", Outcome.WARN: "warn", Outcome.FAIL: "FAIL", Outcome.SKIP: "skip"}
 _COLOURS = {Outcome.OK: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red", Outcome.SKIP: "cyan"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,14 +40,6 @@ class InstanceFacts(Struct, frozen=True, kw_only=True):
     mode: str
     state: str
     mock: bool = False
-
-
-def data_root(data_dir: str, environ: Mapping[str, str]) -> Path:
-    """The directory of all instances: the setting, else the user's state directory (XDG base directories)."""
-    if data_dir:
-        return Path(data_dir).expanduser()
-    home = environ.get("XDG_STATE_HOME", "")
-    return (Path(home) if home.startswith("/") else Path.home() / ".local" / "state") / "claude-wrapper"
 
 
 class Instance:

@@ -10,11 +10,11 @@ import click
 from msgspec import Struct
 
 from app.cli.errors import CommandFailed
-from app.cli.instance import Instance, data_root
+from app.cli.instance import Instance
 from app.cli.settings import check_settings, load_settings, port_of
 from app.cli.store_commands import Asked, on_store, print_json
 from app.cli.tables import in_a_table
-from app.config import Config
+from app.config import Config, data_root
 from app.domain.alert_rules import RULES
 from app.domain.alert_words import title_of, value_in_words
 from app.domain.alerts import SEVERITY, Level, Reading, Unit

@@ -15,11 +15,11 @@ import msgspec
 
 from app.cli.announce import base_url, mode_in_words, ready_block
 from app.cli.errors import FAILED, CommandFailed
-from app.cli.instance import Instance, InstanceFacts, data_root
+from app.cli.instance import Instance, InstanceFacts
 from app.cli.options import SETTINGS, chosen_port, serve_options
 from app.cli.protection import ask_for_key, may_ask
 from app.cli.settings import check_settings, load_settings
-from app.config import Config
+from app.config import Config, data_root
 from app.observability.version import VERSION
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import msgspec
 from app.cli.again import as_called, own_command
 from app.cli.announce import KEY_PLACEHOLDER
 from app.cli.errors import INTERRUPTED, CommandFailed
-from app.cli.instance import Instance, data_root
+from app.cli.instance import Instance
 from app.cli.options import SETTINGS, serve_options
 from app.cli.serve import END_OF_ANNOUNCEMENT, settings_of_command
-from app.config import Config
+from app.config import Config, data_root
 
 #: State that takes longer than this to load is loaded in the background, too.
 _READY_WITHIN_S = 120.0

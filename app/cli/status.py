@@ -12,10 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from app.cli.errors import NOT_RUNNING
-from app.cli.instance import Instance, data_root, others
+from app.cli.instance import Instance, others
 from app.cli.local_http import ask
 from app.cli.options import chosen_port, port_options
 from app.cli.settings import port_of
+from app.config import data_root
 
 _HEALTH_TIMEOUT_S = 3.0
 

@@ -9,10 +9,11 @@ import time
 import click
 
 from app.cli.errors import CommandFailed
-from app.cli.instance import Instance, data_root, others
+from app.cli.instance import Instance, others
 from app.cli.options import chosen_port, port_options
 from app.cli.settings import port_of
 from app.cli.status import find_out
+from app.config import data_root
 
 _LIMIT_WITHOUT_FACTS_S = 300.0
 #: The master needs a little longer than its workers.

@@ -11,9 +11,9 @@ from typing import TypeVar
 import click
 
 from app.cli.errors import MISUSED, CommandFailed
-from app.cli.instance import Instance, data_root
+from app.cli.instance import Instance
 from app.cli.state_choice import choose_state, masked
-from app.config import Config, SettingError, resolve
+from app.config import Config, SettingError, data_root, resolve
 from app.errors import StateUnavailable
 from app.state import connect
 from app.state.connection import StateConnection

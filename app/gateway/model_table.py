@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from typing import Final
-
-from msgspec import Struct
 
 from app.config import Config, SettingError
 from app.domain.models import ModelTable, ModelTableError
@@ -21,7 +20,8 @@ from app.gateway.watched_file import FileWatcher, read_operators_file
 VARIABLE: Final = "CLAUDE_WRAPPER_MODELS_FILE"
 
 
-class ServedModels(Struct, frozen=True, kw_only=True, eq=False):
+@dataclass(frozen=True, kw_only=True)
+class ServedModels:
     """Which models there are and what they are called: a table and the aliases that were made for it.
 
     Two are equal that were read from the same text, for the same settings.
@@ -32,15 +32,9 @@ class ServedModels(Struct, frozen=True, kw_only=True, eq=False):
         text: of the operator's file; empty without one.
     """
 
-    table: ModelTable
-    aliases: Mapping[str, str]
+    table: ModelTable = field(compare=False)
+    aliases: Mapping[str, str] = field(compare=False)
     text: str = ""
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ServedModels) and other.text == self.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
 
 
 def load_served_models(config: Config) -> ServedModels:

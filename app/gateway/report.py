@@ -17,6 +17,7 @@ from app.gateway.services import Services
 from app.state.connection import Command
 from app.state.figures import PUBLISH_INTERVAL_S, publish_command, withdraw
 from app.state.minutes import add_minute_command
+from app.state.request_log import add_records_commands
 from app.state.watched import seated_commands, watch_commands
 
 
@@ -73,4 +74,5 @@ class Reports:
             add_minute_command(counted, {}),
             *watch_commands(services.admission.take_budgeted(), now),
             *seated_commands(services.take_to_report(), now),
+            *add_records_commands(services.request_log.take_recent()),
         ]

@@ -62,7 +62,7 @@ class Scrape:
         now: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        self._handover = handover
+        self.handover = handover
         self._state = state
         self._cluster = cluster
         self._now = now
@@ -79,13 +79,13 @@ class Scrape:
         """
         async with self._one_at_a_time:
             shared = {**cluster_gauges(await self._cluster.sample()), **await self._alert_gauges()}
-            self._handover.hand_over()
+            self.handover.hand_over()
             return await asyncio.to_thread(self._render, shared, accept)
 
     def _render(self, shared: Gauges, accept: str) -> Page:
         from app.observability.exposition import render  # takes 0.1 s, and memory, where nobody scrapes
 
-        return render(self._handover.pod(), shared, accept=accept, now=self._now())
+        return render(self.handover.pod(), shared, accept=accept, now=self._now())
 
     async def _alert_gauges(self) -> Gauges:
         if self._monotonic() >= self._alerts_due_at:

@@ -17,12 +17,16 @@ from app.domain.sessions import SessionRules
 from app.domain.upstream import Upstream
 from app.errors import GatewayError, InternalError
 from app.gateway.admission import Admission
+from app.gateway.cluster import ClusterBook
 from app.gateway.flights import Flights
 from app.gateway.gate import Gate
 from app.gateway.lease_returns import GiveBack, LeaseReturns
 from app.gateway.ledger import Ledger
+from app.gateway.scrape import Scrape
 from app.observability.metrics import WorkerMetrics
 from app.observability.process import ProcessFigures
+from app.observability.profiling import Profiling
+from app.observability.request_log import RequestLog
 from app.state.cache_room import CacheRoom
 from app.state.connection import StateConnection
 from app.state.key_memory import KeyMemory
@@ -51,6 +55,10 @@ class Services:
         cache_room: whether the store has room for cached answers.
         process: figures of this worker.
         metrics: what this worker counts.
+        request_log: tells of every request.
+        cluster: what all replicas share.
+        scrape: makes the page ``/metrics``.
+        profiling: watches this worker on demand.
         new_session_id: names a session that was given no id; nobody guesses it.
         now: the wall clock, in Unix seconds.
         monotonic: seconds.
@@ -72,6 +80,7 @@ class Services:
         "admission",
         "cache_room",
         "cache_rule",
+        "cluster",
         "config",
         "credentials",
         "flights",
@@ -85,8 +94,11 @@ class Services:
         "now",
         "pace",
         "process",
+        "profiling",
         "prompts",
         "ratios",
+        "request_log",
+        "scrape",
         "session_rules",
         "state",
         "translation",
@@ -111,6 +123,10 @@ class Services:
         cache_room: CacheRoom,
         process: ProcessFigures,
         metrics: WorkerMetrics,
+        request_log: RequestLog,
+        cluster: ClusterBook,
+        scrape: Scrape,
+        profiling: Profiling,
         new_session_id: Callable[[], str],
         now: Callable[[], float],
         monotonic: Callable[[], float],
@@ -129,6 +145,10 @@ class Services:
         self.cache_room = cache_room
         self.process = process
         self.metrics = metrics
+        self.request_log = request_log
+        self.cluster = cluster
+        self.scrape = scrape
+        self.profiling = profiling
         self.new_session_id = new_session_id
         self.now = now
         self.monotonic = monotonic

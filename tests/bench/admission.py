@@ -28,6 +28,7 @@ from app.domain.limits import Demand, Use
 from app.gateway.services import Services
 from app.main import create_services
 from app.observability.metrics import WorkerMetrics
+from app.observability.seats import only_seat
 from app.schemas.admin import KeyLimits, NewKey
 from app.state import api_keys, connect
 from app.upstream.credentials import CredentialBook
@@ -119,6 +120,7 @@ async def main(url: str, pid: int, options: argparse.Namespace) -> None:
         state=state,
         credentials=CredentialBook((), now=time.time),
         metrics=WorkerMetrics(),
+        seat=only_seat(),
         now=time.time,
     )
     server = psutil.Process(pid)

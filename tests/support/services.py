@@ -11,6 +11,7 @@ from app.errors import StateUnavailable
 from app.gateway.services import Services
 from app.main import create_services
 from app.observability.metrics import WorkerMetrics
+from app.observability.seats import only_seat
 from app.state import connect
 from app.state.connection import StoreStatus
 from app.upstream.credentials import CredentialBook
@@ -67,6 +68,7 @@ def make_services(*, config: Config | None = None, state: Any = None, upstream: 
         state=state or connect("memory://"),
         credentials=CredentialBook((), now=lambda: NOW),
         metrics=WorkerMetrics(),
+        seat=only_seat(),
         now=lambda: NOW,
     )
     services.process.started = True

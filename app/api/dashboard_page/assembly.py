@@ -49,10 +49,14 @@ class Page(Struct, frozen=True):
 
 
 @cache
-def dashboard_document() -> Page:
-    """The page; its files are read when it is first asked for, some 2 ms."""
+def dashboard_document(*, protected: bool) -> Page:
+    """The page; its files are read when it is first asked for, some 2 ms.
+
+    Args:
+        protected: the gateway wants a key, and the page asks for it.
+    """
     style, early, script = _part(STYLE), _part(EARLY_SCRIPT), "\n".join(map(_part, SCRIPTS))
-    html = _part(_FRAME)
+    html = _part(_FRAME).replace("{protected}", "true" if protected else "false")
     for mark, text in (("style", style), ("early script", early), ("script", script)):
         html = html.replace(f"/*{{{mark}}}*/", text)
     policy = "; ".join(

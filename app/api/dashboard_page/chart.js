@@ -61,7 +61,7 @@ class TimeChart {
     const marks = ticks(this.highest());
     this.place = frame(width, height, points.length, marks.at(-1));
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    const before = this.before ? [lineShapes(this.place, { ...this.before, before: true })] : [];
+    const before = this.before?.values.some(Boolean) ? [lineShapes(this.place, { ...this.before, before: true })] : [];
     const partial = points.map((point) => point.partial);
     const drawn =
       this.spec.kind === "bars"

@@ -27,6 +27,11 @@ const client = {
     }
   },
 
+  /** Whether a key is needed and there is none; then nothing is asked, as the answer would be a 401. */
+  get isLocked() {
+    return !client.key && document.documentElement.dataset.protected === "true";
+  },
+
   /** The figures of a window; throws a Refused for 401, 403 and 429, anything else where there is no answer. */
   async read(windowName) {
     const headers = { accept: "application/json" };

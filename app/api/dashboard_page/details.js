@@ -18,7 +18,7 @@ function showCapacity(data) {
       { class: "group" },
       `Anthropic key ${label}`,
       badge(state + (state !== "ok" && since ? ` since ${format.moment(since)}` : ""), CREDENTIAL_LEVELS[state]),
-      limits.length ? null : "no rate limits heard of in the last minute",
+      limits.length ? null : element("small", {}, "no rate limits heard of in the last minute"),
     ),
     ...limits.map(({ limit, remaining, max, share }) =>
       meter(`${format.words(limit.replaceAll("-", "_"))} left`, { used: remaining, max, share }, format.count, { low: true }),
@@ -62,8 +62,10 @@ const REPLICA_COLUMNS = [
       return node;
     },
   },
-  { name: "CPU", number: true, text: (row) => `${format.rate(row.cpuPercent)} %` },
-  { name: "CPU, since this page was opened", text: (row) => sparkline(cpuHistory.get(row.host) ?? [], "blue") },
+  {
+    name: "CPU, of one core",
+    text: (row) => element("div", { class: "beside" }, element("span", {}, `${format.rate(row.cpuPercent)} %`), sparkline(cpuHistory.get(row.host) ?? [], "blue")),
+  },
   { name: "Loop lag", number: true, text: (row) => format.ms(row.loopLagMs) },
 ];
 
@@ -88,9 +90,12 @@ const ERROR_COLUMNS = [
   {
     name: "What",
     wide: true,
-    text: (row) => [row.code || NONE, element("span", { class: "sub" }, [row.path, row.model, row.tenant].filter(Boolean).join(" · "))],
+    text: (row) => [
+      row.code || NONE,
+      element("span", { class: "sub" }, [row.path, row.model, row.tenant].filter(Boolean).join(" · ")),
+      element("code", {}, row.requestId),
+    ],
   },
-  { name: "Request id", wide: true, text: (row) => element("code", {}, row.requestId) },
 ];
 
 function showErrors(data) {
@@ -101,7 +106,7 @@ function showErrors(data) {
 const EVENT_COLUMNS = [
   { name: "Time", text: (row) => format.moment(row.at) },
   { name: "Level", text: (row) => badge(row.level === "ok" ? "resolved" : row.level, row.level) },
-  { name: "Alert", wide: true, text: (row) => [format.words(row.name), element("span", { class: "sub" }, row.text)] },
+  { name: "Alert", wide: true, text: (row) => [format.sentence(row.text), element("span", { class: "sub" }, row.name)] },
 ];
 
 function showEvents(data) {

@@ -1,6 +1,8 @@
-// Numbers with units, and times, as people read them. What is null is shown as a dash.
+// Numbers with units, and times, as people read them. What is null is shown as a dash. A number stays with its unit:
+// between them stands a space that does not break.
 
 const NONE = "–";
+const SPACE = "\u00a0";
 const wholeNumber = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const shortNumber = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const clockTime = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
@@ -27,15 +29,15 @@ const format = {
   /** 4.2 ms, 320 ms, 1.25 s, 2.1 min. */
   ms(value) {
     if (value === null) return NONE;
-    if (value < 10) return `${digits(value, 1)} ms`;
-    if (value < 1000) return `${digits(value, 0)} ms`;
-    if (value < 60_000) return `${digits(value / 1000, value < 10_000 ? 2 : 1)} s`;
-    return `${digits(value / 60_000, 1)} min`;
+    if (value < 10) return `${digits(value, 1)}${SPACE}ms`;
+    if (value < 1000) return `${digits(value, 0)}${SPACE}ms`;
+    if (value < 60_000) return `${digits(value / 1000, value < 10_000 ? 2 : 1)}${SPACE}s`;
+    return `${digits(value / 60_000, 1)}${SPACE}min`;
   },
 
   /** A share as per cent. */
   percent(value, most = 1) {
-    return value === null ? NONE : `${digits(100 * value, most)} %`;
+    return value === null ? NONE : `${digits(100 * value, most)}${SPACE}%`;
   },
 
   usd(value) {
@@ -54,16 +56,16 @@ const format = {
       value /= 1024;
       power += 1;
     }
-    return `${digits(value, value < 10 && power > 1 ? 1 : 0)} ${units[power]}`;
+    return `${digits(value, value < 10 && power > 1 ? 1 : 0)}${SPACE}${units[power]}`;
   },
 
   /** 45 s, 12 min, 3 h 20 min, 4 d 2 h. */
   duration(seconds) {
     const minutes = Math.floor(seconds / 60);
-    if (minutes < 1) return `${Math.max(0, Math.floor(seconds))} s`;
-    if (minutes < 60) return `${minutes} min`;
+    if (minutes < 1) return `${Math.max(0, Math.floor(seconds))}${SPACE}s`;
+    if (minutes < 60) return `${minutes}${SPACE}min`;
     const hours = Math.floor(minutes / 60);
-    return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+    return hours < 48 ? `${hours} h ${minutes % 60}${SPACE}min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
   },
 
   /** Of Unix seconds, in the time zone of who looks. */
@@ -83,6 +85,12 @@ const format = {
 
   dayAndTime(at) {
     return dayTime.format(new Date(at * 1000));
+  },
+
+  /** What an alert says, without the level that it begins with: that is shown beside it. */
+  sentence(text) {
+    const rest = text.replace(/^(Warning|Critical|Resolved): /, "");
+    return rest.charAt(0).toUpperCase() + rest.slice(1);
   },
 
   /** A name as words. */

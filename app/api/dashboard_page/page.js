@@ -13,7 +13,7 @@ const CHARTS = [
       { name: "client errors", color: "amber", value: perMinute((p) => p.clientErrors), latest: ({ performance: p }) => format.count(p.clientErrors) },
       { name: "failed", color: "red", value: perMinute((p) => p.errors), latest: ({ performance: p }) => format.count(p.errors) },
     ],
-    before: { name: "before", color: "grey", value: perMinute((p) => p.requests) },
+    before: { name: "before", color: "ink", value: perMinute((p) => p.requests) },
   }),
   new TimeChart({
     title: "Response time",
@@ -25,7 +25,7 @@ const CHARTS = [
       { name: "p95", color: "ramp-2", value: (p) => p.p95Ms, latest: ({ performance: p }) => format.ms(p.response.p95Ms) },
       { name: "p99", color: "ramp-3", value: (p) => p.p99Ms, latest: ({ performance: p }) => format.ms(p.response.p99Ms) },
     ],
-    before: { name: "p95 before", color: "grey", value: (p) => p.p95Ms },
+    before: { name: "p95 before", color: "ink", value: (p) => p.p95Ms },
   }),
   new TimeChart({
     title: "Time to first token",
@@ -57,6 +57,7 @@ function show(data) {
   byId("loading").hidden = true;
   byId("login").hidden = true;
   byId("board").hidden = false;
+  byId("windows").hidden = false;
   byId("log-out").hidden = !client.key;
   byId("board").dataset.stale = "false";
   showState(data);
@@ -101,7 +102,8 @@ function showLost(error) {
 function showLogin({ status, message }) {
   const hadKey = client.key !== "";
   client.key = "";
-  for (const id of ["loading", "board", "log-out"]) byId(id).hidden = true;
+  page.shownAt = 0;
+  for (const id of ["loading", "board", "log-out", "windows"]) byId(id).hidden = true;
   byId("status").dataset.status = "waiting";
   setText(byId("status-text"), "log in");
   setText(byId("release"), "dashboard");
@@ -114,6 +116,7 @@ function showLogin({ status, message }) {
 
 const poll = new Poll(async (isLatest) => {
   try {
+    if (client.isLocked) throw new Refused(401, "");
     const data = await client.read(page.window);
     if (isLatest()) show(data);
     return true;

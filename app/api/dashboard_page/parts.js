@@ -9,7 +9,7 @@ function sparkline(values, color, { area = true } = {}) {
   return shape(
     "svg",
     { class: `spark ${color}`, viewBox: "0 0 100 30", preserveAspectRatio: "none", "aria-hidden": "true" },
-    runs(values).flatMap((run) => {
+    runs(numbers.some(Boolean) ? values : []).flatMap((run) => {
       if (run.length === 1) return [];
       const corners = run.map(([index, value]) => `${place.x(index).toFixed(1)},${place.y(value).toFixed(1)}`).join("L");
       const [first, last] = [place.x(run[0][0]), place.x(run.at(-1)[0])];

@@ -2,12 +2,12 @@
 
 const LABEL_STEPS_S = [300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 14_400, 21_600, 43_200, 86_400];
 
-/** Round values from 0 to at least `highest`, some three steps: their step is 1, 2 or 5 times a power of ten. */
+/** Round values from 0 to at least `highest`, some four steps: their step is 1, 2, 2.5 or 5 times a power of ten. */
 function ticks(highest) {
   if (!(highest > 0)) return [0, 1];
-  const raw = highest / 3;
+  const raw = highest / 4;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999) * power;
+  const step = [1, 2, 2.5, 5, 10].find((factor) => factor * power >= raw * 0.999) * power;
   const values = [];
   for (let n = 0; (n - 1) * step < highest; n += 1) values.push(Number((n * step).toPrecision(12)));
   return values;

@@ -6,7 +6,7 @@ function beforeName(data) {
   return `the ${WINDOW_NAMES[data.window.name]} before`;
 }
 
-/** "3.2 to 4.1 %" belongs to a person; this is the change as one: "▲ 12 %". */
+/** "▲ 12 %". */
 function changeText({ change }) {
   if (change === null) return "";
   if (Math.abs(change) < 0.005) return "unchanged";
@@ -29,10 +29,9 @@ function showAlerts(data) {
   const items = data.overview.alerts.map(({ name, level, since, text }) =>
     element(
       "li",
-      { class: "alert", "data-level": level },
+      { class: "alert", "data-level": level, title: name },
       element("b", {}, level),
-      element("span", { class: "name" }, format.words(name)),
-      element("span", { class: "text" }, text),
+      element("span", { class: "text" }, format.sentence(text)),
       element("time", { datetime: new Date(since * 1000).toISOString() }, `since ${format.moment(since)}`),
     ),
   );
@@ -63,7 +62,7 @@ const TILES = [
     trend: "firstTokenP95Ms",
     worse: "up",
     figure: ({ performance }) => withUnit(format.ms(performance.firstToken.p95Ms)),
-    detail: ({ performance: { firstToken, streams } }) => `p50 ${format.ms(firstToken.p50Ms)}, ${format.count(streams)} streams`,
+    detail: ({ performance: { firstToken } }) => `p50 ${format.ms(firstToken.p50Ms)}, p99 ${format.ms(firstToken.p99Ms)}`,
     points: (point) => point.firstTokenP95Ms,
   },
   {
@@ -72,20 +71,17 @@ const TILES = [
     trend: "errorRate",
     worse: "up",
     figure: ({ performance }) => withUnit(format.percent(performance.errorRate, 2)),
-    detail: ({ performance: { errors, broken, refused } }) => `${format.count(errors)} failed (${format.count(broken)} cut), ${format.count(refused)} over a limit`,
+    detail: ({ performance: { errors, refused } }) => `${format.count(errors)} failed, ${format.count(refused)} over a limit`,
     points: (point) => point.errors,
   },
   {
     name: "Availability",
     color: "teal",
     figure: ({ performance }) => withUnit(format.percent(performance.availability.share, 3)),
-    detail: ({ performance: { availability } }) =>
-      availability.share === null
-        ? `objective ${format.percent(availability.objective, 2)}`
-        : `${availability.met ? "meets" : "misses"} ${format.percent(availability.objective, 2)}, ` +
-          (availability.budgetLeft >= 0 ? `${format.percent(availability.budgetLeft, 0)} of budget left` : "budget overdrawn"),
-    level: ({ performance }) => (performance.availability.met === false ? "bad" : ""),
-    points: (point) => (point.requests ? 1 - point.errors / point.requests : null),
+    detail: ({ performance: { availability } }) => `objective ${format.percent(availability.objective, 2)}`,
+    note: ({ performance: { availability } }) => budgetText(availability),
+    sense: ({ performance: { availability } }) => (availability.met === false ? "bad" : null),
+    foot: ({ performance: { availability } }) => budgetTrack(availability),
   },
   {
     name: "Cache hit rate",
@@ -98,10 +94,21 @@ const TILES = [
   },
 ];
 
-/** A text in two parts, before and after its last space: the number and its unit. */
+/** A text in two parts: the number and its unit. */
 function withUnit(text) {
-  const space = text.lastIndexOf(" ");
-  return space < 0 ? [text, ""] : [text.slice(0, space), text.slice(space + 1)];
+  const [number, unit = ""] = text.split(SPACE);
+  return [number, unit];
+}
+
+function budgetText({ budgetLeft }) {
+  if (budgetLeft === null) return "";
+  return budgetLeft < 0 ? "error budget overdrawn" : `${format.percent(budgetLeft, 0)} of error budget left`;
+}
+
+/** How much of the failures that the objective allows have happened. */
+function budgetTrack({ budgetLeft }) {
+  const spent = budgetLeft === null ? 0 : 1 - budgetLeft;
+  return element("div", { class: "meter teal", "data-level": levelOf(spent) }, track(spent));
 }
 
 function showTiles(data) {
@@ -111,6 +118,7 @@ function showTiles(data) {
 function tileNode(tile, data) {
   const [number, unit] = tile.figure(data);
   const trend = tile.trend ? trendOf(data, tile.trend) : null;
+  const whole = data.performance.series.filter((point) => !point.partial);
   return element(
     "article",
     { class: "tile", title: trend ? `${changeText(trend)} compared with ${beforeName(data)}` : null },
@@ -119,8 +127,8 @@ function tileNode(tile, data) {
     element("p", { class: "detail" }, tile.detail(data)),
     trend
       ? element("p", { class: "change", "data-sense": senseOf(tile.worse, trend) }, changeText(trend), trend.regression ? " · regression" : "")
-      : element("p", { class: "change", "data-sense": tile.level?.(data) }, ""),
-    sparkline(data.performance.series.map(tile.points), tile.color),
+      : element("p", { class: "change", "data-sense": tile.sense(data) }, tile.note(data)),
+    tile.foot ? tile.foot(data) : sparkline(whole.map(tile.points), tile.color),
   );
 }
 
@@ -148,7 +156,7 @@ function showTrend(data) {
     { name: "Figure", title: true, text: (row) => row.name },
     { name: `Last ${WINDOW_NAMES[data.window.name]}`, number: true, text: ({ show, trend }) => show(trend.now) },
     { name: "Before", number: true, text: ({ show, trend }) => show(trend.before) },
-    { name: "Change", number: true, text: ({ trend }) => (trend.regression ? badge(`${changeText(trend)} regression`, "critical") : changeText(trend) || NONE) },
+    { name: "Change", number: true, text: ({ trend }) => (trend.regression ? badge(`${changeText(trend)} worse`, "critical") : changeText(trend) || NONE) },
   ];
   setText(byId("trend-title").querySelector("small"), beforeName(data));
   fill(byId("trend"), element("div", { class: "scroll" }, dataTable(columns, rows)));

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from app.cli.errors import CommandFailed
-from app.cli.instance import Instance, InstanceFacts, data_root, running_instances
+from app.cli.instance import Instance, InstanceFacts, running_instances
+from app.config import data_root
 from tests.support.processes import PROJECT
 
 FACTS = InstanceFacts(
