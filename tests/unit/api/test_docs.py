@@ -36,10 +36,16 @@ async def test_every_file_that_the_page_names_is_served_without_a_key() -> None:
 
 
 async def test_the_browser_is_told_to_load_nothing_else() -> None:
-    policy = (await get("/docs")).headers["content-security-policy"]
-    assert "default-src 'self'" in policy
-    assert "http" not in policy
-    assert "unsafe-eval" not in policy
+    policy = (await get("/docs")).headers["content-security-policy"].split("; ")
+    assert {"default-src 'none'", "script-src 'self'", "connect-src 'self'"} <= set(policy)
+    assert {"frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"} <= set(policy)
+    assert not any("http" in directive or "unsafe-eval" in directive for directive in policy)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/initializer.js", "/docs/swagger-ui.css"])
+async def test_page_and_files_are_what_they_say_and_tell_nobody_where_one_comes_from(path: str) -> None:
+    headers = (await get(path)).headers
+    assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
 
 
 async def test_the_page_shows_the_document() -> None:
