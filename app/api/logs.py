@@ -18,6 +18,7 @@ from litestar.params import FromQuery, QueryParameter
 from msgspec import Struct
 
 from app.api.auth import require_scope
+from app.api.negotiation import accepted, preferred
 from app.api.operation import Parameter, operation
 from app.domain.closed_wire import invalid
 from app.errors import StateError
@@ -125,7 +126,7 @@ async def logs(
         until=None if until is None else moment(until, param="until"),
     )
     page = await _page(services, asked, limit=limit, before=before)
-    if request.accept.best_match(["application/json", "text/plain"]) == "text/plain":
+    if preferred(accepted(request.scope), ("application/json", "text/plain")) == "text/plain":
         return Response(_lines(page.data), media_type="text/plain")
     return Response(page)
 
