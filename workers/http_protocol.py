@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import functools
 import logging
 import sys
 import termios
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 #: Headers that ask for another protocol. RFC 9110 section 7.8 lets a server ignore them.
 _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
-#: A new connection has this long to bring its request when the worker is leaving.
+#: An idle connection has this long to bring a request when the worker is leaving: a load balancer that keeps
+#: connections may just be sending one, and cannot know whether it may send it twice.
 LAST_REQUEST_WAIT_S = 0.5
 
 #: A client that is told ``connection: close`` while it still sends has this long, and this much, to notice. To close at
@@ -159,10 +161,11 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = self.loop.call_later(LAST_REQUEST_WAIT_S, self.transport.abort)
-        elif self._is_busy() or (self.cycle is not None and not self._in_headers):
+        elif self._is_busy():
             super().shutdown()
         else:
             self._last_request = True
+            self._unset_keepalive_if_required()
             self._stop_awaiting_headers()
             self._await_headers(min(LAST_REQUEST_WAIT_S, self._limits.header_timeout_s))
 
@@ -241,14 +244,26 @@ class GatewayProtocol(HttpToolsProtocol):
             self._header_timer.cancel()
             self._header_timer = None
 
-    def _headers_late(self) -> None:
+    def _headers_late(self, *, looked_twice: bool = False) -> None:
         self._header_timer = None
         if self._is_busy():
             return
         if self._in_headers:
             self._refuse(_HEADERS_LATE)
+        elif self._has_been_sent_more() and not looked_twice:
+            look_again = functools.partial(self._headers_late, looked_twice=True)
+            self._header_timer = self.loop.call_later(LAST_REQUEST_WAIT_S, look_again)
         else:  # not a byte of a request, or the rest of a body that was refused long ago
             self.transport.close()
+
+    def _has_been_sent_more(self) -> bool:
+        """Whether the kernel holds bytes that the loop has not read yet: to close now would lose them."""
+        in_kernel = bytearray(4)
+        try:
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, in_kernel)
+        except OSError:
+            return False
+        return any(in_kernel)
 
     # Refusals: replies that the application never sees
 
@@ -357,7 +372,11 @@ class GatewayProtocol(HttpToolsProtocol):
             self._await_headers()
 
     def timeout_keep_alive_handler(self) -> None:
-        """The connection has been idle for long enough."""
+        """The connection has been idle for long enough, unless a request has come this very moment."""
+        if self._has_been_sent_more():
+            self._unset_keepalive_if_required()
+            self._await_headers(LAST_REQUEST_WAIT_S)
+            return
         self.transport.close()
         self._watch_writes()
 
