@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.domain.calls import Usage
+from app.gateway.services import Services
 from app.observability.line_writer import LineWriter
 from app.observability.metrics import WorkerMetrics
 from app.observability.record import RequestRecord
@@ -60,6 +61,11 @@ class LogHere:
     def lines(self) -> list[dict[str, Any]]:
         """The lines, of a log in JSON."""
         return [json.loads(line) for line in self.text.splitlines()]
+
+
+def logged(services: Services) -> list[dict[str, Any]]:
+    """What the log of a worker has said of requests."""
+    return [json.loads(line) for line in services.request_log.latest()]
 
 
 def request(path: str = "/v1/models", *, status: int = 200, **notes: Any) -> RequestRecord:

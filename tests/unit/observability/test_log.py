@@ -7,9 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.domain.calls import Usage
 from app.observability.log import OUR_LOGGERS, SERVER_LOGGERS, configure
-from app.observability.record import RequestRecord
 
 CANARY = "CANARY-7f3a9c"
 
@@ -108,42 +106,3 @@ def test_configuring_again_does_not_double_the_lines() -> None:
     stream = logged("json")
     logging.getLogger("app.x").info("once")
     assert len(stream.getvalue().splitlines()) == 1
-
-
-def test_a_record_of_a_request_tells_tokens_and_models() -> None:
-    record = RequestRecord("cw-1", "POST", "/v1/chat/completions")
-    record.status, record.model_asked, record.model, record.stream = 200, "opus", "claude-opus-5-5", True
-    record.attempts, record.bytes_in, record.bytes_out = 2, 10, 20
-    record.usage = Usage(input_tokens=1, cache_read_input_tokens=2, cache_creation_input_tokens=3, output_tokens=4)
-    assert record.fields() == {
-        "request_id": "cw-1",
-        "method": "POST",
-        "path": "/v1/chat/completions",
-        "status": 200,
-        "bytes_in": 10,
-        "bytes_out": 20,
-        "model_asked": "opus",
-        "model": "claude-opus-5-5",
-        "stream": True,
-        "attempts": 2,
-        "input_tokens": 1,
-        "cache_read_tokens": 2,
-        "cache_write_tokens": 3,
-        "output_tokens": 4,
-    }
-
-
-def test_a_record_says_how_it_ended() -> None:
-    record = RequestRecord("cw-1", "GET", "/v1/models")
-    record.error_code, record.client_left = "invalid_api_key", True
-    assert record.fields()["error_code"] == "invalid_api_key"
-    assert record.fields()["client_left"] is True
-
-
-def test_a_path_with_line_ends_stays_on_its_line() -> None:
-    record = RequestRecord("cw-1", "GET", "/v1/x\n2026-01-01 ERROR forged")
-    assert record.fields()["path"] == "/v1/x\\n2026-01-01 ERROR forged"
-
-
-def test_a_very_long_path_is_cut() -> None:
-    assert len(RequestRecord("cw-1", "GET", "/" + "a" * 5000).fields()["path"]) == 512
