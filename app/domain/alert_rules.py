@@ -52,6 +52,9 @@ RULES: Final = (
     FORECAST_MEMORY,
 )
 
+#: Gauges that forecasts go by.
+FORECAST_PEAKS: Final = (minutes.SESSIONS_SHARE, minutes.MEMORY_SHARE, minutes.STORE_MEMORY_SHARE)
+
 #: Budgets that are watched at a time, those that are nearest to their end.
 MOST_BUDGETS: Final = 200
 
@@ -97,7 +100,7 @@ class Situation(Struct, frozen=True, kw_only=True):
         store_memory: of the state store, likewise.
         fullest_tenant: sessions of the tenant that is nearest to its maximum, as a share.
         store_away: whether the state store is away.
-        hours: the last hours, for the trend.
+        peaks: gauges of the last hours (``minutes.PEAK``), by hour since 1970, for the trend.
         budgets: what is spent, as a share of a budget, by ``<tenant>[/<key id>]:<day, month, total>``.
         credentials: the gateway's own at Anthropic.
     """
@@ -107,7 +110,7 @@ class Situation(Struct, frozen=True, kw_only=True):
     store_memory: float | None = None
     fullest_tenant: float | None = None
     store_away: bool = False
-    hours: Sequence[Bucket] = ()
+    peaks: Mapping[int, Mapping[str, int]] = {}
     budgets: Mapping[str, float] = {}
     credentials: Sequence[CredentialFigures] = ()
 
@@ -119,7 +122,7 @@ def readings_of(situation: Situation, thresholds: Thresholds) -> list[Reading]:
         *_memory(situation, thresholds.memory),
         *_sessions(situation.fullest_tenant, thresholds.sessions),
         fact_reading(STORE_AWAY, situation.store_away),
-        *_forecasts(situation.hours, thresholds.forecast_days),
+        *_forecasts(situation.peaks, thresholds.forecast_days),
         *_budgets(situation.budgets, thresholds.budget),
         *(fact_reading(f"{CREDENTIAL}:{one.label}", one.status == "failing") for one in situation.credentials),
     ]
@@ -152,7 +155,7 @@ def _sessions(share: float | None, threshold: Threshold) -> Iterator[Reading]:
         yield _reading(SESSIONS, share, "share", threshold)
 
 
-def _forecasts(hours: Sequence[Bucket], threshold: Threshold) -> Iterator[Reading]:
+def _forecasts(hours: Mapping[int, Mapping[str, int]], threshold: Threshold) -> Iterator[Reading]:
     sessions = _days_until_full(hours, minutes.SESSIONS_SHARE)
     if sessions is not None:
         yield _reading(FORECAST_SESSIONS, sessions, "days", threshold)
@@ -166,8 +169,8 @@ def _forecasts(hours: Sequence[Bucket], threshold: Threshold) -> Iterator[Readin
         yield _reading(FORECAST_MEMORY, days, "days", threshold, about=about if days < NEVER_DAYS else "")
 
 
-def _days_until_full(hours: Sequence[Bucket], peak: str) -> float | None:
-    return days_until_full([(hour.number, _THOUSANDTH * hour.peaks[peak]) for hour in hours if peak in hour.peaks])
+def _days_until_full(hours: Mapping[int, Mapping[str, int]], peak: str) -> float | None:
+    return days_until_full([(hour, _THOUSANDTH * peaks[peak]) for hour, peaks in hours.items() if peak in peaks])
 
 
 def _budgets(shares: Mapping[str, float], threshold: Threshold) -> Iterator[Reading]:

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from app.domain.alert_rules import Situation
+from app.domain.alert_rules import FORECAST_PEAKS, Situation
 from app.domain.buckets import total
 from app.domain.credentials import together
 from app.errors import StateError, StateUnavailable
@@ -16,6 +16,7 @@ from app.gateway.budgets_watch import BudgetShare, budget_shares
 from app.gateway.cluster import ClusterBook, memory_shares, peaks_of
 from app.state.connection import StateConnection
 from app.state.figures import read_all
+from app.state.hourly_peaks import read_hourly_peaks
 from app.state.minutes import BucketReader
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Sources:
             StateUnavailable: the store is away.
         """
         window = await self._had("the last minutes", self._buckets.minutes(self._window_minutes + 1))
-        hours = await self._had("the last hours", self._buckets.hours(TREND_HOURS))
+        peaks = await self._had("the trend", read_hourly_peaks(self._state, FORECAST_PEAKS, last=TREND_HOURS))
         workers = await self._had("the figures of the workers", read_all(self._state)) or []
         budgets = await self._had("budgets", budget_shares(self._state, new_id=self._new_id)) or []
         sample = await self._cluster.sample()
@@ -64,7 +65,7 @@ class Sources:
                 replicas=memory_shares(workers),
                 store_memory=None if memory is None else memory.share,
                 fullest_tenant=None if sample is None else sample.sessions_share,
-                hours=hours or (),
+                peaks=peaks or {},
                 budgets=_by_name(budgets),
                 credentials=together(one for worker in workers for one in worker.credentials),
             ),

@@ -82,6 +82,7 @@ class Monitor:
         #: Events that were told while the book could not be written.
         self._told_alone: tuple[AlertEvent, ...] = ()
         self._due_at = float("-inf")
+        self._has_waited = False
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
@@ -106,8 +107,9 @@ class Monitor:
                 await self._lead(answer)
             else:
                 self._follow()
-        except StateError:
+        except StateError as exc:
             is_away = True
+            self._wait(exc)
         alone = self._watch.turn(is_away=is_away, led_last=self._book is not None)
         self._announcer.tell_alone(alone)
         self._told_alone += alone
@@ -146,6 +148,12 @@ class Monitor:
         self._book, self._told_alone = book, ()
         self._done_ids -= done
         return book
+
+    def _wait(self, error: StateError) -> None:
+        """Nobody can lead; said once, and where nothing else says it: who has led tells of an outage that lasts."""
+        if not self._has_waited and self._book is None:
+            log.info("Alerts are not evaluated until the state store answers: %s", error.message)
+        self._has_waited = True
 
     def _follow(self) -> None:
         """Somebody else has the lead."""

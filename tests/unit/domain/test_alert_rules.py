@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain import minutes
 from app.domain.alert_rules import (
+    FORECAST_PEAKS,
     MOST_BUDGETS,
     RULES,
     Situation,
@@ -42,18 +42,13 @@ def window(requests: int, *, errors: int = 0, answered: int = 0, seconds: float 
     return Bucket(number=1, start_at=60, seconds=300, requests=requests, errors=errors, response=timing)
 
 
-def hours(**shares: list[int]) -> list[Bucket]:
-    """Hours with peaks in thousandths, by the ends of their names."""
+def hours(**shares: list[int]) -> dict[int, dict[str, int]]:
+    """Peaks of hours in thousandths, by the ends of their names."""
     count = max(len(values) for values in shares.values())
-    return [
-        Bucket(
-            number=500_000 + hour,
-            start_at=3600 * (500_000 + hour),
-            seconds=3600,
-            peaks={f"peak:{name}": values[hour] for name, values in shares.items() if hour < len(values)},
-        )
+    return {
+        500_000 + hour: {f"peak:{name}": values[hour] for name, values in shares.items() if hour < len(values)}
         for hour in range(count)
-    ]
+    }
 
 
 def test_where_nothing_is_known_only_the_store_is_told_of() -> None:
@@ -66,7 +61,7 @@ def test_every_rule_can_be_read() -> None:
         replicas={"a": 0.5},
         store_memory=0.5,
         fullest_tenant=0.5,
-        hours=hours(sessions_share=[100] * 6, memory_share=[100] * 6),
+        peaks=hours(sessions_share=[100] * 6, memory_share=[100] * 6),
     )
     assert set(read(situation)) == set(RULES)
 
@@ -109,31 +104,27 @@ def test_the_store_being_away_is_critical() -> None:
 
 def test_a_forecast_is_the_time_that_is_left() -> None:
     growing = [100 + 10 * hour for hour in range(31)]
-    reading = read(Situation(hours=hours(sessions_share=growing)))["forecast_sessions"]
+    reading = read(Situation(peaks=hours(sessions_share=growing)))["forecast_sessions"]
     assert reading.value == pytest.approx(60 / 24)
     assert (reading.unit, reading.level) == ("days", "warning")
 
 
 def test_too_few_hours_make_no_forecast() -> None:
-    assert set(read(Situation(hours=hours(sessions_share=[1] * 5, memory_share=[1] * 5)))) == {"store_away"}
+    assert set(read(Situation(peaks=hours(sessions_share=[1] * 5, memory_share=[1] * 5)))) == {"store_away"}
 
 
 def test_of_replicas_and_store_what_is_full_first_counts() -> None:
     growing, still = [100 + 10 * hour for hour in range(31)], [100] * 31
-    reading = read(Situation(hours=hours(memory_share=still, store_memory_share=growing)))["forecast_memory"]
+    reading = read(Situation(peaks=hours(memory_share=still, store_memory_share=growing)))["forecast_memory"]
     assert (reading.about, reading.level) == ("the state store", "warning")
-    reading = read(Situation(hours=hours(memory_share=growing)))["forecast_memory"]
+    reading = read(Situation(peaks=hours(memory_share=growing)))["forecast_memory"]
     assert reading.about == "a replica"
-    reading = read(Situation(hours=hours(memory_share=still)))["forecast_memory"]
+    reading = read(Situation(peaks=hours(memory_share=still)))["forecast_memory"]
     assert (reading.value, reading.about) == (NEVER_DAYS, "")
 
 
 def test_peaks_are_read_by_their_names() -> None:
-    assert [minutes.SESSIONS_SHARE, minutes.MEMORY_SHARE, minutes.STORE_MEMORY_SHARE] == [
-        "peak:sessions_share",
-        "peak:memory_share",
-        "peak:store_memory_share",
-    ]
+    assert FORECAST_PEAKS == ("peak:sessions_share", "peak:memory_share", "peak:store_memory_share")
 
 
 def test_budgets_are_alerts_of_their_own() -> None:

@@ -342,6 +342,19 @@ async def test_a_webhook_that_is_away_does_not_hold_evaluations_up() -> None:
     assert len(book.outbox) == 1
 
 
+async def test_who_waits_for_the_store_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    deployment = Deployment()
+    steered = SteeredState(deployment.state)
+    steered.dead = True
+    monitor = deployment.monitor("a", steered)
+    await deployment.turn(monitor)
+    await deployment.turn(monitor)
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "Alerts are not evaluated until the state store answers"
+    ]
+
+
 @pytest.fixture
 async def state() -> AsyncIterator[StateConnection]:
     connection = connect("memory://")
@@ -362,6 +375,12 @@ async def test_a_monitor_reads_what_workers_have_told(state: StateConnection) ->
     assert {one.alert: one.level for one in book.active} == {"memory": "critical", "error_rate": "warning"}
     [bucket] = await read_minutes(state, 1)
     assert bucket.peaks[minutes.MEMORY_SHARE] == 950
+
+
+async def test_with_a_webhook_what_has_to_be_told_waits_in_the_book(state: StateConnection) -> None:
+    await worker(state, rss_bytes=95, memory_limit_bytes=100)
+    await create_monitor(Config(alert_webhook_url="http://127.0.0.1:9/hook"), state).turn()
+    assert [event.alert for event in (await read_alerts(state)).outbox] == ["memory"]
 
 
 async def test_looking_tells_nobody(state: StateConnection) -> None:
