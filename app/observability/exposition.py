@@ -29,7 +29,7 @@ from prometheus_client.registry import Collector
 from app.domain.credentials import RATES_GOOD_FOR_S, CredentialFigures
 from app.domain.histograms import BUCKETS, PER_OCTAVE
 from app.observability.metrics import CATALOG, CREDENTIAL, REMAINING, SHOWN_BOUNDS_S, Labels, Metric
-from app.observability.totals import Gauges, PodTotals
+from app.observability.totals import NANOSECONDS, Gauges, PodTotals
 from app.observability.version import VERSION
 
 _BOUNDS: Final = [str(bound) for bound in SHOWN_BOUNDS_S]
@@ -122,12 +122,12 @@ def _gauge(metric: Metric, values: Mapping[Labels, float]) -> GaugeMetricFamily:
     return family
 
 
-def _histogram(metric: Metric, values: Mapping[Labels, tuple[list[int], float]]) -> HistogramMetricFamily:
+def _histogram(metric: Metric, values: Mapping[Labels, tuple[list[int], int]]) -> HistogramMetricFamily:
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     if not metric.labels and not values:
-        values = {(): ([0] * BUCKETS, 0.0)}
-    for labels, (counts, total_s) in values.items():
+        values = {(): ([0] * BUCKETS, 0)}
+    for labels, (counts, total_ns) in values.items():
         within = list(accumulate(counts))
         shown = [*zip(_BOUNDS, within[::PER_OCTAVE], strict=True), (_INFINITY, within[-1])]
-        family.add_metric(labels, shown, total_s)
+        family.add_metric(labels, shown, total_ns / NANOSECONDS)
     return family

@@ -16,7 +16,7 @@ from app.domain.credentials import CredentialFigures
 from app.observability.board import BoardFull
 from app.observability.metrics import CPU, WorkerMetrics
 from app.observability.seats import Seat
-from app.observability.totals import Gauges, PodTotals, WorkerTotals, encode, pod_totals
+from app.observability.totals import NANOSECONDS, Gauges, PodTotals, WorkerTotals, encode, pod_totals
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Handover:
             age=seat.age,
             counters=metrics.counters,
             histograms={
-                name: {labels: (times.counts, times.total_s) for labels, times in histograms.items()}
+                name: {labels: (times.counts, int(times.total_s * NANOSECONDS)) for labels, times in histograms.items()}
                 for name, histograms in metrics.histograms.items()
             },
             gauges=self._gauges(),

@@ -19,10 +19,14 @@ from app.observability.metrics import Labels
 
 #: By metric and labels.
 Counters: TypeAlias = dict[str, dict[Labels, int]]
-#: By metric and labels: counts by bucket of ``app.domain.histograms``, and the sum in seconds.
-Histograms: TypeAlias = dict[str, dict[Labels, tuple[list[int], float]]]
+#: By metric and labels: counts by bucket of ``app.domain.histograms``, and the sum in nanoseconds. Whole numbers, as
+#: fractions may add up to a little less in another order, such as when a worker has gone: Prometheus takes what falls
+#: for a restart.
+Histograms: TypeAlias = dict[str, dict[Labels, tuple[list[int], int]]]
 #: By metric and labels.
 Gauges: TypeAlias = Mapping[str, Mapping[Labels, float]]
+
+NANOSECONDS: Final = 10**9
 
 #: The slot of those that have gone.
 DEPARTED_SLOT: Final = 0
@@ -96,11 +100,11 @@ def add_up(parts: Iterable[Counted]) -> Counted:
                 sums[labels] = sums.get(labels, 0) + count
         for name, times in part.histograms.items():
             totals = histograms.setdefault(name, {})
-            for labels, (buckets, total_s) in times.items():
+            for labels, (buckets, total_ns) in times.items():
                 if labels in totals:
-                    so_far, so_far_s = totals[labels]
-                    buckets, total_s = list(map(add, so_far, buckets)), so_far_s + total_s
-                totals[labels] = buckets, total_s
+                    so_far, so_far_ns = totals[labels]
+                    buckets, total_ns = list(map(add, so_far, buckets)), so_far_ns + total_ns
+                totals[labels] = buckets, total_ns
     return Counted(counters=counters, histograms=histograms)
 
 

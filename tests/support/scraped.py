@@ -10,6 +10,8 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 
+from tests.support.chat_wire import Wire
+
 #: A sample: its name, and its labels with their values.
 Series = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -127,3 +129,15 @@ def _ascends(values: Iterable[float], *, strictly: bool) -> bool:
 
 #: The header with which Prometheus asks for OpenMetrics.
 ACCEPT_OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"
+
+
+async def scrape(port: int, *, accept: str = "") -> Scraped:
+    """The page of a gateway on loopback, over a connection of its own: any worker may answer."""
+    wire = await Wire.open(port)
+    try:
+        wire.send(f"GET /metrics HTTP/1.1\r\nhost: gateway\r\naccept: {accept}\r\nconnection: close\r\n\r\n".encode())
+        reply = await wire.reply()
+    finally:
+        wire.close()
+    assert reply.status == 200, reply.body
+    return Scraped(reply.body.decode(), is_openmetrics="openmetrics" in reply.headers["content-type"])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.credentials import CredentialFigures
 from app.observability.totals import (
+    NANOSECONDS,
     Counted,
     DepartedTotals,
     WorkerTotals,
@@ -25,7 +26,7 @@ COUNTED = st.builds(
     counters=st.dictionaries(st.sampled_from(["one", "two"]), st.dictionaries(LABELS, st.integers(0, 2**60))),
     histograms=st.dictionaries(
         st.sampled_from(["three"]),
-        st.dictionaries(LABELS, st.tuples(st.lists(st.integers(0, 99), min_size=4, max_size=4), st.just(0.5))),
+        st.dictionaries(LABELS, st.tuples(st.lists(st.integers(0, 99), min_size=4, max_size=4), st.integers(0, 2**60))),
     ),
 )
 
@@ -56,17 +57,24 @@ def test_every_count_is_the_sum_of_the_parts(parts: list[Counted]) -> None:
     assert encode(parts) == before
 
 
+@given(st.permutations([0.1, 0.2, 0.3, 1e-9, 7.7, 123.456]))
+def test_a_sum_of_times_does_not_depend_on_the_order(seconds: list[float]) -> None:
+    parts = [Counted(histograms={"time": {(): ([1], int(one * NANOSECONDS))}}) for one in seconds]
+    in_two = add_up([add_up(parts[:3]), add_up(parts[3:])])
+    assert in_two == add_up(sorted(parts, key=lambda part: part.histograms["time"][()][1]))
+
+
 def test_times_are_added_up_by_bucket() -> None:
-    one = Counted(histograms={"time": {(): ([1, 0, 2], 1.5)}})
-    other = Counted(histograms={"time": {(): ([0, 5, 1], 2.0)}})
-    assert add_up([one, other]).histograms == {"time": {(): ([1, 5, 3], 3.5)}}
+    one = Counted(histograms={"time": {(): ([1, 0, 2], 15)}})
+    other = Counted(histograms={"time": {(): ([0, 5, 1], 20)}})
+    assert add_up([one, other]).histograms == {"time": {(): ([1, 5, 3], 35)}}
 
 
 def test_what_was_coded_is_read_again() -> None:
     credential = CredentialFigures(label="0123abcd", status="failing")
     totals = worker(7, 2**60, gauges={"memory": {("1",): 1.5}}, credentials=(credential,))
     assert encode(read_worker(encode(totals))) == encode(totals)
-    departed = DepartedTotals(folded={1: 7}, histograms={"time": {("a", "b"): ([1, 2], 0.5)}})
+    departed = DepartedTotals(folded={1: 7}, histograms={"time": {("a", "b"): ([1, 2], 5)}})
     assert encode(read_departed(encode(departed))) == encode(departed)
 
 
