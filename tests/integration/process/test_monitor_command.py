@@ -92,7 +92,7 @@ def test_a_wrong_setting_is_said_before_anything_runs(server: RedisServer) -> No
     assert "secret" not in told.stderr
 
 
-def test_it_leads_until_it_is_told_to_stop_and_costs_next_to_nothing(server: RedisServer, tmp_path: Path) -> None:
+def test_it_leads_until_it_is_told_to_stop(server: RedisServer, tmp_path: Path) -> None:
     env = {"CLAUDE_WRAPPER_REDIS_URL": server.url, "CLAUDE_WRAPPER_MONITOR_INTERVAL_S": "0.5"}
     count(server, **{minutes.REQUESTS: 100, minutes.ERRORS: 50})
     with child_process(gateway_command("monitor", "--json"), env=env, output=tmp_path / "output") as process:
