@@ -269,17 +269,13 @@ async def _kept_going(run: Callable[[], Awaitable[None]]) -> None:
 
 
 def _request_log(config: Config, metrics: WorkerMetrics, *, now: Callable[[], float]) -> RequestLog:
-    is_json = config.log_format == "json"
-    settings = RequestLogSettings(
-        format="json" if is_json else "text",
-        sample=config.log_sample,
-        slow_s=config.slow_s,
-        tells_all=config.verbose or config.debug,
-        bodies=config.log_bodies,
-        is_coloured=not is_json and lines().is_terminal,
-    )
     return RequestLog(
-        settings, lines=lines(), metrics=metrics, redact=redactor(config.secrets), now=now, dice=random.random
+        RequestLogSettings.of(config, is_coloured=lines().is_terminal),
+        lines=lines(),
+        metrics=metrics,
+        redact=redactor(config.secrets),
+        now=now,
+        dice=random.random,
     )
 
 

@@ -38,7 +38,7 @@ IN_THREAD_FROM_BYTES: Final = 128 * 1024
 _LONGEST_LIST: Final = 1000
 
 #: A reply that could have been compressed differs by what its client accepts: caches have to know.
-VARY: Final = (b"vary", b"accept-encoding")
+VARY: Final = b"accept-encoding"
 
 _CODINGS: Final[dict[str, tuple[Coding, ...]]] = {"auto": ("zstd", "gzip"), "zstd": ("zstd",), "gzip": ("gzip",)}
 
@@ -111,7 +111,7 @@ class _Reply:
                 if len(compressed) < len(body):
                     body = compressed
                     headers = encoded_headers(headers, coding, len(body))
-            headers.append(VARY)
+            headers = varying(headers)
         await self._send({**head, "headers": headers})
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
@@ -194,6 +194,12 @@ def encoded_headers(headers: Headers, coding: Coding, size_bytes: int) -> list[t
 
 async def _later() -> None:
     """What becomes of a head that is held back."""
+
+
+def varying(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The headers of a reply that could have been encoded otherwise."""
+    told = [value for name, value in headers if name == b"vary"]
+    return [*((name, value) for name, value in headers if name != b"vary"), (b"vary", b", ".join([*told, VARY]))]
 
 
 def _gzip(body: bytes) -> bytes:

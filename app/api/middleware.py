@@ -22,6 +22,7 @@ from app.api.request_ids import RequestIds
 from app.domain.auth import ANONYMOUS, Caller
 from app.errors import ClientDisconnected, GatewayError, NotFound, Overloaded, ShuttingDown
 from app.gateway.services import Services
+from app.observability.body_excerpts import BodyExcerpts
 from app.observability.process import ProcessFigures
 from app.observability.record import RequestRecord
 from app.observability.server_timing import server_timing
@@ -111,6 +112,7 @@ class GatewayApp:
             self._clock,
             tells_times=self._tells_times,
         )
+        bodies = BodyExcerpts() if self._request_log.wants_bodies else None
         is_counted = not path.startswith(OPERATORS_PREFIXES)
         if is_counted:
             self._process.begin()
@@ -128,7 +130,10 @@ class GatewayApp:
                 scope = cast("HTTPScope", {**scope, "method": "GET"})
             compression = self._compression
             reply = exchange.send if compression is None else compression.sender(headers, exchange.send)
-            await self._app(scope, receive, reply)
+            if bodies is not None:
+                await self._app(scope, bodies.hearing(receive), bodies.telling(reply))
+            else:
+                await self._app(scope, receive, reply)
         except asyncio.CancelledError:
             # Nobody but the stopping server cancels a request's task: a client that leaves is noticed by its route.
             if exchange.started:
@@ -142,6 +147,8 @@ class GatewayApp:
             await _fail(ours or unexpected(error, record), scope, receive, exchange)
         finally:
             self._settle(exchange, headers, route=_route(scope) if is_counted else "")
+            if bodies is not None:
+                self._request_log.note_bodies(record, bodies)
             wrong = record.key_guessed or record.client_credential  # the latter by Anthropic's word
             if record.status == 401 and wrong and presented_keys(headers):
                 self._gate.wrong(presented(scope, headers, self._gate))

@@ -23,13 +23,14 @@ COMMANDS = {
     "status": ("app.cli.status", "Tell whether a gateway runs on a port, and how it is."),
     "keys": ("app.cli.keys", "Make, show, change and revoke API keys."),
     "sessions": ("app.cli.sessions", "List, show, count and delete sessions."),
+    "monitor": ("app.cli.monitor", "Evaluate alerts beside the gateways, or once to look at them."),
     "simulator": ("app.cli.simulator", "Run the simulator of Anthropic's API alone."),
     "doctor": ("app.cli.doctor", "Check everything the gateway needs, and say what to do."),
     "config": ("app.cli.settings_table", "Show every setting, its value and where it came from."),
 }
 
 #: Commands of the design that come with later releases.
-LATER = ("bench", "loadtest", "stress", "monitor")
+LATER = ("bench", "loadtest", "stress")
 
 
 def command_line(args: Sequence[str]) -> int:

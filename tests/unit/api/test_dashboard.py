@@ -52,7 +52,7 @@ async def test_who_would_rather_have_json_gets_it(path: str, headers: Headers) -
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
 async def test_caches_are_told_that_there_are_two_forms(accept: str) -> None:
-    assert (await get("/dashboard", {"accept": accept})).headers["vary"] == "accept"
+    assert (await get("/dashboard", {"accept": accept})).headers["vary"].split(", ")[0] == "accept"
 
 
 @pytest.mark.parametrize(

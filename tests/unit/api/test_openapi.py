@@ -94,11 +94,13 @@ def test_on_a_protected_gateway_only_what_is_open_needs_no_key() -> None:
         path for path, item in paths.items() for operation in item.values() if operation.get("security") == []
     }
     assert open_paths == {
+        "/dashboard",
         "/docs",
         "/docs/{file}",
         "/health",
         "/health/live",
         "/health/ready",
+        "/metrics",
         "/openapi.json",
         "/swagger.json",
         "/v1/auth/status",

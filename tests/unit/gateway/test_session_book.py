@@ -241,7 +241,7 @@ async def test_a_session_that_had_to_go_is_gone(services: Services) -> None:
     assert gone == [[], [], [("ann", "a")]]
     await services.close()
     assert [await messages_of(services, name) for name in names] == [0, 1, 1]
-    assert services.take_seated() == {"t"}
+    assert services.take_to_prune() == {"t"}
 
 
 async def test_the_seat_says_what_the_history_adds_to_a_prompt(services: Services) -> None:
