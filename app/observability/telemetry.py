@@ -17,7 +17,7 @@ from random import Random
 from typing import Final
 from urllib.parse import urlsplit
 
-from app.config import SettingError
+from app.config import Config, SettingError
 from app.observability.metrics import WorkerMetrics
 from app.observability.rounds import Rounds, Work
 from app.observability.totals import Gauges
@@ -83,8 +83,35 @@ def milliseconds(environ: Mapping[str, str], name: str, default_s: float) -> flo
     return int(text) / 1000
 
 
+def open_telemetry(
+    config: Config, environ: Mapping[str, str], *, metrics: WorkerMetrics, gauges: Callable[[], Gauges]
+) -> Telemetry | None:
+    """The exports of this worker, not begun yet; ``None`` while they are off. To be made after the fork.
+
+    Args:
+        config: the settings.
+        environ: environment variables.
+        metrics: what this worker counts.
+        gauges: how it is doing, by metric and labels; called in another thread.
+
+    Raises:
+        SettingError: see ``exports_telemetry``.
+    """
+    if not exports_telemetry(config.otlp_endpoint, environ):
+        return None
+    return Telemetry(
+        config.otlp_endpoint,
+        environ,
+        tracer=Tracer(sample=config.trace_sample, bits=Random().getrandbits),  # noqa: S311 - ids, no secrets
+        metrics=metrics,
+        gauges=gauges,
+        worker_id=f"{Random().getrandbits(64):016x}",  # noqa: S311 - likewise
+        upstream_url=config.anthropic_base_url,
+    )
+
+
 class Telemetry:
-    """The exports of one worker; opened after the fork, in the worker.
+    """The exports of one worker.
 
     Args:
         endpoint: the setting.
@@ -94,6 +121,9 @@ class Telemetry:
         gauges: how this worker is doing, by metric and labels; called in a thread of its own.
         worker_id: tells this worker from every other one.
         upstream_url: Anthropic's, for the attributes of spans.
+
+    Attributes:
+        tracer: makes the trace of each request, and is told of its end.
     """
 
     def __init__(
@@ -109,7 +139,7 @@ class Telemetry:
     ) -> None:
         self._endpoint = endpoint.strip().rstrip("/")
         self._environ = environ
-        self._tracer = tracer
+        self.tracer = tracer
         self._metrics = metrics
         self._gauges = gauges
         self._worker_id = worker_id
@@ -122,7 +152,7 @@ class Telemetry:
 
     def start(self) -> None:
         """Begins; never blocks."""
-        self._tracer.wake = self._traces.wake
+        self.tracer.wake = self._traces.wake
         self._traces.start()
         self._totals.start()
 
@@ -139,7 +169,7 @@ class Telemetry:
         from app.observability.spans import SpanMaker
 
         maker = SpanMaker(worker_resource(self._worker_id), server=self._server, bits=Random().getrandbits)  # noqa: S311
-        return TraceExport(self._endpoint_of("traces"), self._tracer, maker)
+        return TraceExport(self._endpoint_of("traces"), self.tracer, maker)
 
     def _open_metrics(self) -> Work:
         from app.observability.otlp import MetricExport, worker_resource
