@@ -135,6 +135,7 @@ def line_of(
     kind: Kind,
     response_s: float,
     duration_s: float,
+    overhead_s: float | None,
     clean: Callable[[str], str],
 ) -> RequestLine:
     """The line of a request that is over.
@@ -146,6 +147,7 @@ def line_of(
         kind: of its path.
         response_s: until its reply began.
         duration_s: until its reply was complete.
+        overhead_s: what the gateway has added, where that is known.
         clean: makes a text from outside fit for the log.
     """
     line = RequestLine(
@@ -165,8 +167,9 @@ def line_of(
     )
     if record.model_asked or record.model:
         _add_model(line, record, clean)
-    if record.sent_at:
-        _add_upstream_times(line, record, duration_s)
+    if overhead_s is not None:
+        line.overhead_ms = _ms(overhead_s)
+        _add_upstream_times(line, record)
     if record.verdict:
         line.verdict = record.verdict
     if record.degraded:
@@ -203,18 +206,14 @@ def _add_model(line: RequestLine, record: RequestRecord, clean: Callable[[str], 
         line.output_tokens = usage.output_tokens
 
 
-def _add_upstream_times(line: RequestLine, record: RequestRecord, duration_s: float) -> None:
-    sent_at = record.sent_at
-    if record.stream:
-        line.overhead_ms = _ms(sent_at - record.began_at)
-        if record.answered_at:
-            line.upstream_ms = _ms(record.answered_at - sent_at)
-        if record.first_token_at:
-            line.first_token_ms = _ms(record.first_token_at - record.began_at)
-    elif record.ended_at:
-        upstream_s = record.ended_at - sent_at
-        line.upstream_ms = _ms(upstream_s)
-        line.overhead_ms = _ms(duration_s - upstream_s)
+def _add_upstream_times(line: RequestLine, record: RequestRecord) -> None:
+    if not record.stream:
+        line.upstream_ms = _ms(record.ended_at - record.sent_at)
+        return
+    if record.answered_at:
+        line.upstream_ms = _ms(record.answered_at - record.sent_at)
+    if record.first_token_at:
+        line.first_token_ms = _ms(record.first_token_at - record.began_at)
 
 
 def add_steps(line: RequestLine, record: RequestRecord, *, response_s: float) -> None:

@@ -23,8 +23,8 @@ from app.observability.body_excerpts import BodyExcerpts
 from app.observability.line_writer import LineWriter
 from app.observability.metrics import SLOW, WorkerMetrics
 from app.observability.record import RequestRecord
-from app.observability.request_line import add_steps, as_text, kind_of, line_of
-from app.observability.steps import slow_steps
+from app.observability.request_line import Kind, add_steps, as_text, kind_of, line_of
+from app.observability.steps import overhead_s, slow_steps
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class RequestLog:
         dice: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._tells_all = settings.tells_all
+        self._leaves_out = settings.sample < 1.0
         self._tells_steps = settings.tells_steps
         self._sample = settings.sample
         self._slow_s = settings.slow_s
@@ -161,10 +161,13 @@ class RequestLog:
         """
         kind = kind_of(record.path)
         is_bad = record.failed or record.status >= 500
-        slow = slow_steps(record, response_s=response_s, slow_s=self._slow_s) if duration_s > self._slow_s else ()
+        added_s = overhead_s(record, duration_s=duration_s)
+        slow: list[tuple[str, float]] = []
+        if (duration_s if added_s is None else added_s) > self._slow_s:
+            slow = slow_steps(record, response_s=response_s, slow_s=self._slow_s)
         if slow:
             self._tell_slow(record, slow)
-        elif not self._tells_all and self._is_left_out(record, is_bad=is_bad, is_operators=kind == "operations"):
+        elif (is_bad or self._leaves_out or kind == "operations") and self._is_left_out(record, kind, is_bad=is_bad):
             return
         line = line_of(
             record,
@@ -173,6 +176,7 @@ class RequestLog:
             kind=kind,
             response_s=response_s,
             duration_s=duration_s,
+            overhead_s=added_s,
             clean=self._clean,
         )
         if slow or self._tells_steps:
@@ -186,12 +190,14 @@ class RequestLog:
         else:
             self._lines.put(f"{as_text(line, is_coloured=self._settings.is_coloured)}\n".encode())
 
-    def _is_left_out(self, record: RequestRecord, *, is_bad: bool, is_operators: bool) -> bool:
+    def _is_left_out(self, record: RequestRecord, kind: Kind, *, is_bad: bool) -> bool:
+        if self._settings.tells_all:
+            return False
         if is_bad:
             return self._is_told(record)
-        if is_operators and record.status < 400:  # probes, scrapes, a dashboard that is open
+        if kind == "operations" and record.status < 400:  # probes, scrapes, a dashboard that is open
             return True
-        if self._sample >= 1.0 or (record.status >= 400 and record.status not in _FLOODS):
+        if record.status >= 400 and record.status not in _FLOODS:
             return False
         return self._dice() >= self._sample
 

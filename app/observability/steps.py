@@ -41,6 +41,24 @@ def steps_of(record: RequestRecord, *, response_s: float) -> Iterator[tuple[str,
             yield name, max(0.0, done - begun)
 
 
+def overhead_s(record: RequestRecord, *, duration_s: float) -> float | None:
+    """What the gateway has added: to a plain request all but its call, to a stream what came before its call.
+
+    Args:
+        record: its notes.
+        duration_s: until its reply was complete.
+
+    Returns:
+        Seconds; ``None`` where there was no call, or its end is not known.
+    """
+    sent_at = record.sent_at
+    if not sent_at:
+        return None
+    if record.stream:
+        return sent_at - record.began_at
+    return duration_s - (record.ended_at - sent_at) if record.ended_at else None
+
+
 def slow_steps(record: RequestRecord, *, response_s: float, slow_s: float) -> list[tuple[str, float]]:
     """The gateway's own steps that took longer than ``slow_s``, with their seconds."""
     return [

@@ -9,12 +9,19 @@ import pytest
 
 from app.observability.record import RequestRecord
 from app.observability.request_line import RequestLine, as_text, kind_of, line_of
+from app.observability.steps import overhead_s
 from tests.support.request_logs import chat_request, request
 
 
 def line(record: RequestRecord, **given: Any) -> RequestLine:
-    told = {"timestamp": "2026-11-24T10:00:00.000Z", "level": "INFO", "response_s": 0.812, "duration_s": 0.8125}
-    return line_of(record, **{**told, "kind": kind_of(record.path), "clean": str, **given})
+    told: dict[str, Any] = {
+        "timestamp": "2026-11-24T10:00:00.000Z",
+        "level": "INFO",
+        "response_s": 0.812,
+        "duration_s": 0.8125,
+    }
+    told |= {"kind": kind_of(record.path), "clean": str, **given}
+    return line_of(record, overhead_s=overhead_s(record, duration_s=told["duration_s"]), **told)
 
 
 def fields(record: RequestRecord, **given: Any) -> Any:

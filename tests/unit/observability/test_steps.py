@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.observability.server_timing import server_timing
-from app.observability.steps import slow_steps, steps_of
+from app.observability.steps import overhead_s, slow_steps, steps_of
 from tests.support.request_logs import chat_request, request
 
 
@@ -41,6 +41,13 @@ def test_only_the_gateways_own_steps_can_be_slow() -> None:
         ("finish", pytest.approx(2.0)),
     ]
     assert slow_steps(chat_request(), response_s=0.812, slow_s=1.0) == []
+
+
+def test_what_the_gateway_adds_is_all_but_the_call_or_what_comes_before_it() -> None:
+    assert overhead_s(chat_request(), duration_s=0.8125) == pytest.approx(0.0125)
+    assert overhead_s(chat_request(stream=True), duration_s=9.0) == pytest.approx(0.010)
+    assert overhead_s(chat_request(ended_at=0.0), duration_s=9.0) is None
+    assert overhead_s(request(), duration_s=9.0) is None
 
 
 def test_the_header_tells_the_steps_in_milliseconds_and_the_total() -> None:
