@@ -273,7 +273,9 @@ class Config(Struct, frozen=True, kw_only=True):
             env=("CLAUDE_WRAPPER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ),
     ] = ""
-    trace_sample: Annotated[Share, Help("share of the requests without a sampled traceparent that are traced")] = 1.0
+    trace_sample: Annotated[
+        Share, Help("share of the requests without a traceparent that are traced; a traceparent decides for itself")
+    ] = 1.0
     health_monitoring: Annotated[
         bool, Help("evaluate alerts in the gateway: one worker of all replicas does; see claude-wrapper monitor")
     ] = False

@@ -46,6 +46,8 @@ from app.observability.profiling import Profiling
 from app.observability.redact import redactor
 from app.observability.request_log import RequestLog, RequestLogSettings
 from app.observability.seats import Seat, only_seat
+from app.observability.telemetry import open_telemetry
+from app.observability.totals import Gauges
 from app.state import connect
 from app.state.cache_room import CacheRoom
 from app.state.connection import StateConnection
@@ -168,17 +170,16 @@ def create_services(
     ledger = Ledger(state, local, new_id=lease_ids(), monotonic=time.monotonic)
     process = ProcessFigures()
     cluster = ClusterBook(state, max_sessions=config.max_sessions, monotonic=time.monotonic)
-    handover = Handover(
-        metrics,
-        seat,
-        gauges=lambda: worker_gauges(
+
+    def gauges() -> Gauges:
+        return worker_gauges(
             process,
             breaker_open=state.status.breaker == "open",
             unsettled=ledger.unsettled,
             worker=seat.label,
-        ),
-        credentials=credentials.states,
-    )
+        )
+
+    handover = Handover(metrics, seat, gauges=gauges, credentials=credentials.states)
     admission = Admission(
         state,
         AdmissionSettings.of(config),
@@ -216,6 +217,7 @@ def create_services(
         request_log=_request_log(config, metrics, now=now),
         cluster=cluster,
         scrape=Scrape(handover, state=state, cluster=cluster, now=now, monotonic=time.monotonic),
+        telemetry=open_telemetry(config, os.environ, metrics=metrics, gauges=gauges),
         profiling=Profiling(data_root(config.data_dir, os.environ) / str(config.port) / "debug", now=now),
         new_session_id=lambda: f"sess_{secrets.token_hex(12)}",
         now=now,
@@ -239,6 +241,8 @@ async def _running(
             await opening
     services.process.start()
     services.request_log.start()
+    if services.telemetry is not None:
+        services.telemetry.start()
     try:
         yield
     finally:
@@ -251,6 +255,8 @@ async def _running(
         await services.gate.close()
         await services.close()
         await services.ledger.close()
+        if services.telemetry is not None:
+            await services.telemetry.close()
         await services.state.close()
         services.scrape.handover.hand_over()
         services.request_log.close()

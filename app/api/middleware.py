@@ -78,6 +78,7 @@ class GatewayApp:
         self._process = services.process
         self._metrics = services.metrics
         self._request_log = services.request_log
+        self._tracer = services.telemetry.tracer if services.telemetry is not None else None
         self._compression = Compression.of(config)
         self._tells_times = config.debug
         self._ids = request_ids or RequestIds()
@@ -116,6 +117,8 @@ class GatewayApp:
         is_counted = not path.startswith(OPERATORS_PREFIXES)
         if is_counted:
             self._process.begin()
+            if self._tracer is not None:
+                record.trace = self._tracer.begin(scope["headers"])
         try:
             if self._cors is not None and self._cors.is_preflight(method, headers):
                 await _send_preflight(self._cors.preflight(headers), exchange)
@@ -184,6 +187,8 @@ class GatewayApp:
         if route:
             self._process.end(record.status, failed=failed, response_s=response_s, duration_s=duration_s)
             self._metrics.answered(record, route=route, duration_s=duration_s)
+            if self._tracer is not None:
+                self._tracer.ended(record, route=route, duration_s=duration_s)
         length = headers.get(b"content-length", b"")
         record.bytes_in = int(length) if length.isdigit() and len(length) < 20 else 0
         self._request_log.note(record, response_s=response_s, duration_s=duration_s)

@@ -65,6 +65,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     from app.gateway.key_file import load_key_file
     from app.gateway.model_table import load_aliases, load_models
     from app.identity import check_jwt
+    from app.observability.telemetry import exports_telemetry
     from app.state.urls import parse_address, scheme_of
     from app.upstream import check_upstream
 
@@ -77,6 +78,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     check_keys(config)
     check_jwt(config)
     check_alerts(config)
+    exports_telemetry(config.otlp_endpoint, environ)
     if config.keys_file:
         load_key_file(config.keys_file)
 

@@ -50,6 +50,7 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
         fresh: over a new connection, because one that had been kept was dead.
         credential: the client's own key instead of the gateway's, which is then not sent; printable ASCII without
             spaces; empty for the gateway's. Never logged.
+        trace: headers of this one call that say which trace it belongs to (W3C Trace Context).
         affinity: calls with the same text go with the same key of the gateway, on every replica, while its keys stay
             the same; empty for any. Thinking blocks and prompt caches belong to a key's account.
         watch: is told how far it has come, by the lane and by whoever repeats it.
@@ -62,6 +63,7 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     fresh: bool = False
     credential: str = ""
+    trace: Mapping[str, str] = {}
     affinity: str = ""
     watch: CallWatch = UNWATCHED
 

@@ -162,6 +162,7 @@ async def send(
         headers=headers,
         credential=admitted.credential,
         affinity=call.affinity,
+        trace={} if record.trace is None else record.trace.outgoing(),
         watch=sent,
     )
     try:

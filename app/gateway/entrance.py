@@ -351,7 +351,7 @@ class Entry:
     def _give_back(self, use: Use) -> None:
         if not self._is_settled:
             self._is_settled = True
-            self._services.ledger.settle(self.permit, use)
+            self._services.ledger.settle(self.permit, use, trace=self.record.trace)
             self._services.metrics.used(tenant=self.permit.tenant, model=self.permit.model, use=use)
 
     def _leave_session(self) -> None:

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from app.domain.limits import Hold, Use
 from app.domain.local_limits import Held, LocalBook
 from app.errors import StateError, StateUnavailable
+from app.observability.trace_context import TraceContext
 from app.state import limits
 from app.state.connection import Reply, StateConnection
 from app.state.error_replies import ran_nothing
@@ -135,6 +136,7 @@ class _Settlement(Struct):
         again: it was sent before, and nobody knows whether it was made.
         late: it was kept, or is a sum over requests.
         refusals: how often the store has refused it.
+        trace: is told when it leaves and when it is made; ``None``: nobody asks.
     """
 
     id: str
@@ -145,6 +147,7 @@ class _Settlement(Struct):
     again: bool = False
     late: bool = False
     refusals: int = 0
+    trace: TraceContext | None = None
 
 
 class Ledger:
@@ -201,12 +204,13 @@ class Ledger:
         permit.renewed_at = self._monotonic()
         self._open[permit.id] = permit
 
-    def settle(self, permit: Permit, use: Use) -> None:
+    def settle(self, permit: Permit, use: Use, *, trace: TraceContext | None = None) -> None:
         """A request is over. May be called more than once; the first counts.
 
         Args:
             permit: of the request.
             use: what it has used.
+            trace: of the request; is told when the settlement leaves and when it is made.
         """
         if self._open.pop(permit.id, None) is None:
             return
@@ -219,7 +223,7 @@ class Ledger:
                 actual_output=use.output_tokens,
                 cost_nano=use.nano,
             )
-        settlement = _Settlement(permit.id, permit.account, permit.model, use, permit.admitted)
+        settlement = _Settlement(permit.id, permit.account, permit.model, use, permit.admitted, trace=trace)
         if permit.admitted or permit.asked:
             self._send(settlement)
         elif use.requests or use.cache_hits:
@@ -281,6 +285,8 @@ class Ledger:
 
     def _send(self, settlement: _Settlement) -> None:
         one = settlement
+        if one.trace is not None:
+            one.trace.settling(self._monotonic())
         try:
             making = limits.settle(
                 self._state, one.id, one.account, one.model, one.use, admitted=one.admitted, again=one.again
@@ -297,6 +303,8 @@ class Ledger:
         self._on_the_way.discard(future)
         self._late_on_the_way -= settlement.late
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if settlement.trace is not None:
+            settlement.trace.settled(self._monotonic(), made=error is None)
         if error is None:
             return
         if not (isinstance(error, StateError) and ran_nothing(error)):

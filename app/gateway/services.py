@@ -27,6 +27,7 @@ from app.observability.metrics import WorkerMetrics
 from app.observability.process import ProcessFigures
 from app.observability.profiling import Profiling
 from app.observability.request_log import RequestLog
+from app.observability.telemetry import Telemetry
 from app.state.cache_room import CacheRoom
 from app.state.connection import StateConnection
 from app.state.key_memory import KeyMemory
@@ -59,6 +60,7 @@ class Services:
         cluster: what all replicas share.
         scrape: makes the page ``/metrics``.
         profiling: watches this worker on demand.
+        telemetry: exports traces and metrics; ``None`` while that is off.
         new_session_id: names a session that was given no id; nobody guesses it.
         now: the wall clock, in Unix seconds.
         monotonic: seconds.
@@ -101,6 +103,7 @@ class Services:
         "scrape",
         "session_rules",
         "state",
+        "telemetry",
         "translation",
         "upstream",
         "wakes",
@@ -127,6 +130,7 @@ class Services:
         cluster: ClusterBook,
         scrape: Scrape,
         profiling: Profiling,
+        telemetry: Telemetry | None = None,
         new_session_id: Callable[[], str],
         now: Callable[[], float],
         monotonic: Callable[[], float],
@@ -149,6 +153,7 @@ class Services:
         self.cluster = cluster
         self.scrape = scrape
         self.profiling = profiling
+        self.telemetry = telemetry
         self.new_session_id = new_session_id
         self.now = now
         self.monotonic = monotonic

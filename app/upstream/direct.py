@@ -62,6 +62,7 @@ class DirectClient:
         headers = {
             **_HEADERS,
             **request.headers,
+            **request.trace,
             "authorization": f"Bearer {request.credential or self._credential}",
         }
         if request.body:

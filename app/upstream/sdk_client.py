@@ -29,6 +29,9 @@ _MAX_KINDS = 64
 #: Anthropic takes from API keys and OAuth tokens alike (spec/sdk-notes.md).
 _AUTHORIZATION = "authorization"
 
+#: Headers that every call has of its own: they are no part of its kind.
+_OF_ONE_CALL = frozenset({_AUTHORIZATION, "traceparent", "tracestate"})
+
 #: Keeps the package from searching the environment and the disk where the gateway has no credential; never sent.
 _NOBODY = "nobody"
 
@@ -107,8 +110,9 @@ class SdkClient(AsyncAnthropic):
                 self._options[kind] = options
         options = copy.copy(options)
         options.content = request.body or None
-        if request.credential:
-            options.headers = {**request.headers, _AUTHORIZATION: f"Bearer {request.credential}"}
+        if request.credential or request.trace:
+            own = {_AUTHORIZATION: f"Bearer {request.credential}"} if request.credential else {}
+            options.headers = {**request.headers, **request.trace, **own}
         # Also a plain call is asked for as a stream: its reply comes unread, and is read within the lane's bounds.
         try:
             response, _ = await self._attempt_request(options, stream=True)
@@ -119,7 +123,7 @@ class SdkClient(AsyncAnthropic):
     def _build_request(self, options: FinalRequestOptions, *, retries_taken: int = 0) -> httpx2.Request:
         """The HTTP request of a call."""
         headers = dict(cast("Mapping[str, str]", options.headers))
-        credential = headers.pop(_AUTHORIZATION, None)
+        own = {name: headers.pop(name) for name in _OF_ONE_CALL & headers.keys()}
         kind = (options.method, options.url, *headers.items())
         first = self._requests.get(kind)
         if first is None:
@@ -133,8 +137,8 @@ class SdkClient(AsyncAnthropic):
                 self._requests[kind] = first
         body = cast("bytes | None", options.content) or b""
         request = httpx2.Request(first.method, first.url, headers=first.headers, stream=httpx2.ByteStream(body))
-        if credential is not None:
-            request.headers[_AUTHORIZATION] = credential  # of the copy alone
+        for name, value in own.items():
+            request.headers[name] = value  # of the copy alone
         return request
 
     @property

@@ -49,3 +49,11 @@ async def test_a_client_without_a_credential_looks_for_none(monkeypatch) -> None
     await client.call(replace(CALL, credential="sk-ant-1"))
     assert wire.authorization == ["Bearer sk-ant-1"]
     assert client.api_key is None
+
+
+async def test_a_trace_makes_no_kind_of_call() -> None:
+    client = SdkClient("http://anthropic.example", "sk-gateway", "", Recorder())
+    for number in range(200):
+        await client.call(replace(CALL, trace={"traceparent": f"00-{number:032x}-{number:016x}-01"}))
+    assert len(client._options) == len(client._requests) == 1
+    assert "traceparent" not in repr([request.headers for request in client._requests.values()])
