@@ -19,12 +19,13 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from app.api.middleware import GatewayApp
 from app.api.routes import create_litestar
 from app.config import Config, SettingError, data_root
 from app.domain.key_file import KeyFile
 from app.domain.local_limits import LocalBook
-from app.domain.models import ModelTable
 from app.domain.upstream import Upstream
 from app.errors import StateError
 from app.gateway.admission import Admission, AdmissionSettings
@@ -32,7 +33,7 @@ from app.gateway.cluster import ClusterBook
 from app.gateway.gate import Gate, trusted_proxies
 from app.gateway.key_file import KeyFileWatcher, load_key_file
 from app.gateway.ledger import Ledger
-from app.gateway.model_table import load_aliases, load_models
+from app.gateway.model_table import ModelsWatcher, ServedModels, load_served_models, served_without_file
 from app.gateway.monitor import run_monitor
 from app.gateway.report import Reports
 from app.gateway.scrape import Scrape, worker_gauges
@@ -107,8 +108,10 @@ def create_app(
     check_upstream(config, os.environ)
     credentials = CredentialBook(own_credentials(config), now=now)
     upstream = upstream or DeferredUpstream(partial(open_upstream, config, os.environ, credentials))
+    models = _models_at_start(config)
     services = create_services(
         config,
+        models=models,
         upstream=upstream,
         state=state,
         credentials=credentials,
@@ -128,6 +131,8 @@ def create_app(
     ]
     if config.health_monitoring:
         beside.append(partial(run_monitor, services))
+    if config.models_file:
+        beside.append(ModelsWatcher(config, models, services.take_up_models).run)
     if config.keys_file:
         loaded = _keys_at_start(config.keys_file)
         services.take_up_keys(loaded)
@@ -150,9 +155,19 @@ def _keys_at_start(path: str) -> KeyFile:
         return KeyFile()
 
 
+def _models_at_start(config: Config) -> ServedModels:
+    """The models; those of the package where the operator's file is broken by now, as with the keys file."""
+    try:
+        return load_served_models(config)
+    except SettingError as exc:
+        log.error("This worker begins without the models of the file, until it is mended. %s", exc)  # noqa: TRY400
+        return served_without_file(config)
+
+
 def create_services(
     config: Config,
     *,
+    models: ServedModels,
     upstream: Upstream,
     state: StateConnection,
     credentials: CredentialBook,
@@ -165,7 +180,6 @@ def create_services(
     Raises:
         SettingError: a setting names something that cannot be used.
     """
-    models = load_models(config)
     memory, local = KeyMemory(now=now), LocalBook()
     ledger = Ledger(state, local, new_id=lease_ids(), monotonic=time.monotonic)
     process = ProcessFigures()
@@ -191,7 +205,7 @@ def create_services(
     )
     return Services(
         config=config,
-        models=models,
+        models=models.table,
         translation=translation_settings(config, models, salt=config.secret.encode() or secrets.token_bytes(32)),
         upstream=upstream,
         credentials=credentials,
@@ -255,6 +269,7 @@ async def _running(
         await services.gate.close()
         await services.close()
         await services.ledger.close()
+        services.scrape.handover.hand_over()
         if services.telemetry is not None:
             await services.telemetry.close()
         await services.state.close()
@@ -291,11 +306,11 @@ def lease_ids() -> Callable[[], str]:
     return lambda: f"{beginning}-{next(numbers):x}"
 
 
-def translation_settings(config: Config, models: ModelTable, *, salt: bytes) -> TranslationSettings:
+def translation_settings(config: Config, models: ServedModels, *, salt: bytes) -> TranslationSettings:
     """The translators' settings, from the settings of the same names."""
     return TranslationSettings(
         strict=config.strict,
-        aliases=load_aliases(config, models),
+        aliases=models.aliases,
         default_max_tokens=config.default_max_tokens,
         default_max_tokens_stream=config.default_max_tokens_stream,
         auto_cache=config.auto_cache,
@@ -317,7 +332,7 @@ async def _adopt_shared_salt(services: Services) -> None:
     while True:
         with suppress(StateError):
             salt = await shared_secret(services.state)
-            services.translation = translation_settings(services.config, services.models, salt=salt)
+            services.translation = msgspec.structs.replace(services.translation, user_salt=salt)
             return
         await asyncio.sleep(1.0)
 

@@ -63,7 +63,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     from app.gateway.alert_settings import check_alerts
     from app.gateway.gate import check_keys, trusted_proxies
     from app.gateway.key_file import load_key_file
-    from app.gateway.model_table import load_aliases, load_models
+    from app.gateway.model_table import load_served_models
     from app.identity import check_jwt
     from app.observability.telemetry import exports_telemetry
     from app.state.urls import parse_address, scheme_of
@@ -73,7 +73,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
         parse_address(config.redis_url)
     if not config.mock:  # which goes nowhere
         check_upstream(config, environ)
-    load_aliases(config, load_models(config))
+    load_served_models(config)
     trusted_proxies(config)
     check_keys(config)
     check_jwt(config)

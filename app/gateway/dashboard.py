@@ -224,15 +224,7 @@ class DashboardBook:
         )
 
     def _own_figures(self) -> WorkerFigures:
-        services = self._services
-        return worker_figures(
-            services.process,
-            worker_id="",
-            host=self._host,
-            store=services.state.status,
-            max_in_flight=services.config.max_concurrent_requests,
-            credentials=services.credentials.states(),
-        )
+        return worker_figures(self._services, worker_id="", host=self._host)
 
     async def _recent_errors(self) -> list[wire.RequestFailure]:
         """Requests that failed on our side or Anthropic's, newest first.

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from app.domain.credentials import CredentialFigures
+from app.gateway.services import Services
 from app.observability.memory import own_limit_bytes
-from app.observability.process import ProcessFigures
 from app.observability.version import VERSION
-from app.state.connection import StoreStatus
 from app.state.figures import WorkerFigures
 
 
-def worker_figures(
-    process: ProcessFigures,
-    *,
-    worker_id: str,
-    host: str,
-    store: StoreStatus | None = None,
-    max_in_flight: int = 0,
-    credentials: Sequence[CredentialFigures] = (),
-) -> WorkerFigures:
+def worker_figures(services: Services, *, worker_id: str, host: str) -> WorkerFigures:
     """What this worker says about itself now.
 
     Args:
-        process: the figures of this process.
+        services: its rooms.
         worker_id: unique among all workers of all replicas.
         host: host name of the machine or pod.
-        store: how its connection to the store is doing.
-        max_in_flight: requests that it serves at a time.
-        credentials: the gateway's own Anthropic credentials, as it has seen them.
     """
-    now = process.snapshot()
+    now, store = services.process.snapshot(), services.state.status
     return WorkerFigures(
         worker_id=worker_id,
         host=host,
@@ -49,9 +34,9 @@ def worker_figures(
         loop_lag_ms=now.loop_lag_ms,
         client_errors=now.client_errors,
         memory_limit_bytes=own_limit_bytes(),
-        max_in_flight=max_in_flight,
+        max_in_flight=services.config.max_concurrent_requests,
         draining=now.draining,
-        breaker_open=store is not None and store.breaker == "open",
-        redis_failures=store.failures if store is not None else 0,
-        credentials=tuple(credentials),
+        breaker_open=store.breaker == "open",
+        redis_failures=store.failures,
+        credentials=services.credentials.states(),
     )

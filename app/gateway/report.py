@@ -61,14 +61,7 @@ class Reports:
 
     def _commands(self, counted: Mapping[str, int]) -> list[Command]:
         services, now = self._services, self._services.now()
-        figures = worker_figures(
-            services.process,
-            worker_id=self._worker_id,
-            host=self._host,
-            store=services.state.status,
-            max_in_flight=services.config.max_concurrent_requests,
-            credentials=services.credentials.states(),
-        )
+        figures = worker_figures(services, worker_id=self._worker_id, host=self._host)
         return [
             publish_command(figures),
             add_minute_command(counted, {}),

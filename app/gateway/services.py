@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from app.config import Config
 from app.domain.caching import CacheRule
 from app.domain.key_file import KeyFile
@@ -22,6 +24,7 @@ from app.gateway.flights import Flights
 from app.gateway.gate import Gate
 from app.gateway.lease_returns import GiveBack, LeaseReturns
 from app.gateway.ledger import Ledger
+from app.gateway.model_table import ServedModels
 from app.gateway.scrape import Scrape
 from app.observability.metrics import WorkerMetrics
 from app.observability.process import ProcessFigures
@@ -209,6 +212,11 @@ class Services:
         self._returns.close()
         if self._beside:
             await asyncio.wait(self._beside)
+
+    def take_up_models(self, models: ServedModels) -> None:
+        """The models file has changed; requests in flight go on with the models that they began with."""
+        self.models = models.table
+        self.translation = replace(self.translation, aliases=models.aliases)
 
     def take_up_keys(self, key_file: KeyFile) -> None:
         """The keys file was read, at the start or because it changed; a key that it lacks is good no more."""

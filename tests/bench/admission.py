@@ -25,6 +25,7 @@ from msgspec import UNSET
 from app.config import Config
 from app.domain.auth import ANONYMOUS, Caller, read_key
 from app.domain.limits import Demand, Use
+from app.gateway.model_table import load_served_models
 from app.gateway.services import Services
 from app.main import create_services
 from app.observability.metrics import WorkerMetrics
@@ -116,6 +117,7 @@ async def main(url: str, pid: int, options: argparse.Namespace) -> None:
     nobody: Any = None  # nothing is sent to Anthropic
     services = create_services(
         config,
+        models=load_served_models(config),
         upstream=nobody,
         state=state,
         credentials=CredentialBook((), now=time.time),

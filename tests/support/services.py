@@ -8,6 +8,7 @@ from typing import Any
 from app.config import Config
 from app.domain.models import ModelTable
 from app.errors import StateUnavailable
+from app.gateway.model_table import load_served_models
 from app.gateway.services import Services
 from app.main import create_services
 from app.observability.metrics import WorkerMetrics
@@ -64,6 +65,7 @@ def make_services(*, config: Config | None = None, state: Any = None, upstream: 
     config = config or Config()
     services = create_services(
         config,
+        models=load_served_models(config),
         upstream=upstream or NoUpstream(),
         state=state or connect("memory://"),
         credentials=CredentialBook((), now=lambda: NOW),

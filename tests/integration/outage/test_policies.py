@@ -104,12 +104,12 @@ async def test_a_rate_is_shared_by_the_workers(start: Start, site: Site, limit: 
 async def test_workers_that_were_seen_last_share_a_limit(
     start: Start, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.main.PUBLISH_INTERVAL_S", 0.1)
+    monkeypatch.setattr("app.gateway.report.PUBLISH_INTERVAL_S", 0.1)
     async with start() as gateway:
         services = services_of(gateway)
         text, _ = await stored_key(services, limits=KeyLimits(requests_per_minute=8))
         await ask(gateway, text)
-        await publish(services.state, worker_figures(services.process, worker_id="another", host="elsewhere"))
+        await publish(services.state, worker_figures(services, worker_id="another", host="elsewhere"))
         await until(lambda: services.admission.workers_seen == 2)
         await lose_redis(gateway, site)
         assert await statuses(gateway, text, 5) == [200] * 4 + [429]

@@ -7,7 +7,9 @@ import logging
 
 import pytest
 
+from app.config import Config
 from app.errors import StateUnavailable
+from app.gateway.model_table import load_served_models
 from tests.support.corridor import Corridor, soon
 
 
@@ -67,3 +69,13 @@ def test_tenants_whose_sessions_were_changed_are_taken_once_to_be_pruned_and_onc
     services.note_seated("b")
     assert services.take_to_prune() == services.take_to_report() == {"a", "b"}
     assert services.take_to_prune() == services.take_to_report() == set()
+
+
+def test_new_models_come_with_their_aliases_and_leave_the_other_settings() -> None:
+    services = Corridor().services
+    salt, before = services.translation.user_salt, services.models
+    served = load_served_models(Config(model_aliases=(("fast", "claude-haiku-4-5"),)))
+    services.take_up_models(served)
+    assert services.models is served.table is not before
+    assert services.translation.aliases["fast"] == "claude-haiku-4-5"
+    assert services.translation.user_salt == salt
