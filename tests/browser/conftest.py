@@ -17,9 +17,9 @@ DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The browser, for all tests of this folder."""
+    """The browser; ends with the module, since asynchronous tests cannot run beside it."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
     program = find_chromium()
     if program is None:
@@ -30,14 +30,14 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def gateway() -> Iterator[MockGateway]:
     """A gateway that is open to everybody."""
     with mock_gateway() as running:
         yield running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def protected_gateway() -> Iterator[MockGateway]:
     """A gateway with an admin key."""
     with mock_gateway(env={"CLAUDE_WRAPPER_ADMIN_KEY": ADMIN_KEY}) as running:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Final
@@ -29,9 +30,11 @@ SCRIPTS: Final = (
     "client.js",
     "summary.js",
     "details.js",
+    "over_time.js",
     "page.js",
 )
-STYLE: Final = "style.css"
+#: Where two say something else of the same, the later one counts.
+STYLES: Final = ("colours.css", "page.css", "figures.css", "narrow.css")
 
 _FRAME: Final = "index.html"
 
@@ -55,7 +58,7 @@ def dashboard_document(*, protected: bool) -> Page:
     Args:
         protected: the gateway wants a key, and the page asks for it.
     """
-    style, early, script = _part(STYLE), _part(EARLY_SCRIPT), "\n".join(map(_part, SCRIPTS))
+    style, early, script = _parts(STYLES), _part(EARLY_SCRIPT), _parts(SCRIPTS)
     html = _part(_FRAME).replace("{protected}", "true" if protected else "false")
     for mark, text in (("style", style), ("early script", early), ("script", script)):
         html = html.replace(f"/*{{{mark}}}*/", text)
@@ -72,6 +75,10 @@ def dashboard_document(*, protected: bool) -> Page:
         )
     )
     return Page(html=html.encode(), policy=policy)
+
+
+def _parts(names: Iterable[str]) -> str:
+    return "\n".join(map(_part, names))
 
 
 def _part(name: str) -> str:

@@ -19,7 +19,12 @@ class TimeChart {
     this.hint = element("p", { class: "empty", hidden: true }, spec.empty);
     this.tip = element("div", { class: "tip", hidden: true, role: "status" });
     this.plot = element("div", { class: "plot" }, this.svg, this.hint, this.tip);
-    this.table = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${spec.title}, as a table` });
+    this.table = element("div", {
+      class: "scroll",
+      tabindex: "0",
+      role: "region",
+      "aria-label": `${spec.title}, as a table`,
+    });
     this.details = element("details", {}, element("summary", {}, "As a table"), this.table);
     this.node = element(
       "figure",
@@ -47,7 +52,10 @@ class TimeChart {
     const minutes = data.window.stepS / 60;
     const values = (series, points) => points.map((point) => series.value(point, minutes));
     this.columns = this.spec.series.map((series) => ({ ...series, values: values(series, data.performance.series) }));
-    this.before = this.spec.before && { ...this.spec.before, values: values(this.spec.before, data.performance.before) };
+    this.before = this.spec.before && {
+      ...this.spec.before,
+      values: values(this.spec.before, data.performance.before),
+    };
     this.draw();
     this.describe();
     this.tabulate();
@@ -92,7 +100,8 @@ class TimeChart {
     const items = series.map(({ name, color, latest }) =>
       element("li", { class: color }, this.key(), name, latest ? element("b", {}, latest(this.data)) : null),
     );
-    if (before) items.push(element("li", { class: before.color }, element("span", { class: "key dashed" }), before.name));
+    if (before)
+      items.push(element("li", { class: before.color }, element("span", { class: "key dashed" }), before.name));
     this.legend.replaceChildren(...items);
     const spoken = series.map(({ name, latest }) => `${name} ${latest ? latest(this.data) : ""}`).join(", ");
     this.svg.setAttribute("aria-label", `${title}: ${spoken}. Arrow keys read the single points.`);
@@ -148,14 +157,19 @@ class TimeChart {
 
   when(point) {
     const { stepS } = this.data.window;
-    return stepS < 3600 ? format.clock(point.at) : `${format.dayAndTime(point.at)} – ${format.clock(point.at + stepS)}`;
+    if (stepS < 3600) return format.clock(point.at);
+    return `${format.dayAndTime(point.at)} – ${format.clock(point.at + stepS)}`;
   }
 
   tabulate() {
     if (!this.details.open || !this.data) return;
     const columns = [
       { name: "Time", text: ({ point }) => this.when(point) },
-      ...this.columns.map(({ name, values }) => ({ name, number: true, text: ({ index }) => this.spec.show(values[index]) })),
+      ...this.columns.map(({ name, values }) => ({
+        name,
+        number: true,
+        text: ({ index }) => this.spec.show(values[index]),
+      })),
     ];
     const rows = this.data.performance.series.map((point, index) => ({ point, index })).reverse();
     this.table.replaceChildren(dataTable(columns, rows));

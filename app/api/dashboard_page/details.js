@@ -9,7 +9,9 @@ function showCapacity(data) {
   const meters = [
     meter("Requests in flight", inFlight, format.count, { note: ` · ${format.count(resources.streams)} streams` }),
     meter("Memory of the fullest replica", memory, format.bytes),
-    meter("Sessions of the fullest tenant", sessions.fullest, format.count, { note: ` · ${format.count(sessions.live)} in all` }),
+    meter("Sessions of the fullest tenant", sessions.fullest, format.count, {
+      note: ` · ${format.count(sessions.live)} in all`,
+    }),
     meter("Redis memory", store.memory, format.bytes),
   ];
   const keys = resources.upstream.flatMap(({ label, state, since, limits }) => [
@@ -21,7 +23,9 @@ function showCapacity(data) {
       limits.length ? null : element("small", {}, "no rate limits heard of in the last minute"),
     ),
     ...limits.map(({ limit, remaining, max, share }) =>
-      meter(`${format.words(limit.replaceAll("-", "_"))} left`, { used: remaining, max, share }, format.count, { low: true }),
+      meter(`${format.words(limit.replaceAll("-", "_"))} left`, { used: remaining, max, share }, format.count, {
+        low: true,
+      }),
     ),
   ]);
   fill(byId("capacity"), element("div", { class: "meters" }, meters, keys));
@@ -49,22 +53,40 @@ const REPLICA_COLUMNS = [
     name: "Replica",
     title: true,
     wide: true,
-    text: (row) => [element("b", {}, row.host), element("span", { class: "sub" }, `${row.version} · ${row.workers} ${row.workers === 1 ? "worker" : "workers"} · up ${format.duration(row.uptime)}`)],
+    text: (row) => [
+      element("b", {}, row.host),
+      element(
+        "span",
+        { class: "sub" },
+        `${row.version} · ${format.plural(row.workers, "worker")} · up ${format.duration(row.uptime)}`,
+      ),
+    ],
   },
   { name: "State", text: replicaState },
   { name: "Requests / min", number: true, text: (row) => format.rate(row.requestsLastMinute) },
-  { name: "In flight", number: true, text: (row) => `${format.count(row.inFlight.used)} (${format.count(row.streams)} streams)` },
+  {
+    name: "In flight",
+    number: true,
+    text: (row) => `${format.count(row.inFlight.used)} (${format.count(row.streams)} streams)`,
+  },
   {
     name: "Memory",
     text: (row) => {
       const node = element("div", { class: "meter", "data-level": levelOf(row.memory.share) });
-      node.append(`${format.bytes(row.memory.used)} · ${format.percent(row.memory.share, 0)}`, track(row.memory.share));
+      const { used, share } = row.memory;
+      node.append(`${format.bytes(used)} · ${format.percent(share, 0)}`, track(share));
       return node;
     },
   },
   {
     name: "CPU, of one core",
-    text: (row) => element("div", { class: "beside" }, element("span", {}, `${format.rate(row.cpuPercent)} %`), sparkline(cpuHistory.get(row.host) ?? [], "blue")),
+    text: (row) =>
+      element(
+        "div",
+        { class: "beside" },
+        element("span", {}, `${format.rate(row.cpuPercent)} %`),
+        sparkline(cpuHistory.get(row.host) ?? [], "blue"),
+      ),
   },
   { name: "Loop lag", number: true, text: (row) => format.ms(row.loopLagMs) },
 ];
@@ -72,13 +94,21 @@ const REPLICA_COLUMNS = [
 function showReplicas(data) {
   const { replicas } = data.resources;
   noteCpu(replicas);
-  fill(byId("replicas"), replicas.length ? element("div", { class: "scroll" }, dataTable(REPLICA_COLUMNS, replicas, { stacked: true })) : empty("No replica has said anything yet."));
+  fill(
+    byId("replicas"),
+    replicas.length
+      ? element("div", { class: "scroll" }, dataTable(REPLICA_COLUMNS, replicas, { stacked: true }))
+      : empty("No replica has said anything yet."),
+  );
 }
 
 function showSpend(data) {
   const { spend, window } = data;
   const when = `${format.usd(spend.totalUsd)} in the last ${WINDOW_NAMES[window.name]}`;
-  for (const [id, rows, color] of [["tenants", spend.byTenant, "clay"], ["models", spend.byModel, "blue"]]) {
+  for (const [id, rows, color] of [
+    ["tenants", spend.byTenant, "clay"],
+    ["models", spend.byModel, "blue"],
+  ]) {
     setText(byId(`${id}-title`).querySelector("small"), when);
     fill(byId(id), rows.length ? moneyBars(rows, color) : empty("Nothing was spent in this time."));
   }
@@ -86,7 +116,10 @@ function showSpend(data) {
 
 const ERROR_COLUMNS = [
   { name: "Time", text: (row) => format.moment(row.at) },
-  { name: "Status", text: (row) => badge(row.status || "cut", row.status && row.status < 500 ? "warning" : "critical") },
+  {
+    name: "Status",
+    text: (row) => badge(row.status || "cut", row.status && row.status < 500 ? "warning" : "critical"),
+  },
   {
     name: "What",
     wide: true,
@@ -100,13 +133,22 @@ const ERROR_COLUMNS = [
 
 function showErrors(data) {
   const { errors } = data.recent;
-  fill(byId("errors"), errors.length ? element("div", { class: "scroll" }, dataTable(ERROR_COLUMNS, errors, { stacked: true })) : empty("No request has failed lately."));
+  fill(
+    byId("errors"),
+    errors.length
+      ? element("div", { class: "scroll" }, dataTable(ERROR_COLUMNS, errors, { stacked: true }))
+      : empty("No request has failed lately."),
+  );
 }
 
 const EVENT_COLUMNS = [
   { name: "Time", text: (row) => format.moment(row.at) },
   { name: "Level", text: (row) => badge(row.level === "ok" ? "resolved" : row.level, row.level) },
-  { name: "Alert", wide: true, text: (row) => [format.sentence(row.text), element("span", { class: "sub" }, row.name)] },
+  {
+    name: "Alert",
+    wide: true,
+    text: (row) => [format.sentence(row.text), element("span", { class: "sub" }, row.name)],
+  },
 ];
 
 function showEvents(data) {
@@ -114,5 +156,10 @@ function showEvents(data) {
   const none = data.overview.monitored
     ? "No alert has changed its level lately."
     : "Nobody evaluates alerts: start the gateway with --health-monitoring, or run claude-wrapper monitor.";
-  fill(byId("events"), alerts.length ? element("div", { class: "scroll" }, dataTable(EVENT_COLUMNS, alerts, { stacked: true })) : empty(none));
+  fill(
+    byId("events"),
+    alerts.length
+      ? element("div", { class: "scroll" }, dataTable(EVENT_COLUMNS, alerts, { stacked: true }))
+      : empty(none),
+  );
 }

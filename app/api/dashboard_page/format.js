@@ -93,6 +93,11 @@ const format = {
     return rest.charAt(0).toUpperCase() + rest.slice(1);
   },
 
+  /** "1 worker", "2 workers". */
+  plural(count, noun) {
+    return `${format.count(count)} ${noun}${count === 1 ? "" : "s"}`;
+  },
+
   /** A name as words. */
   words(name) {
     return name.replaceAll("_", " ");

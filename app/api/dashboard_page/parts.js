@@ -1,6 +1,9 @@
 // Small parts that several panels are made of: sparklines, meters, bars, tables, badges.
 
-/** A line without axes, as wide as its place; null is a gap. Says nothing to screen readers: the number stands beside it. */
+/**
+ * A line without axes, as wide as its place; null is a gap. It says nothing to screen readers: the number stands
+ * beside it.
+ */
 function sparkline(values, color, { area = true } = {}) {
   const numbers = values.filter((value) => value !== null);
   const highest = Math.max(...numbers, 0) || 1;
@@ -11,7 +14,9 @@ function sparkline(values, color, { area = true } = {}) {
     { class: `spark ${color}`, viewBox: "0 0 100 30", preserveAspectRatio: "none", "aria-hidden": "true" },
     runs(numbers.some(Boolean) ? values : []).flatMap((run) => {
       if (run.length === 1) return [];
-      const corners = run.map(([index, value]) => `${place.x(index).toFixed(1)},${place.y(value).toFixed(1)}`).join("L");
+      const corners = run
+        .map(([index, value]) => `${place.x(index).toFixed(1)},${place.y(value).toFixed(1)}`)
+        .join("L");
       const [first, last] = [place.x(run[0][0]), place.x(run.at(-1)[0])];
       const filled = shape("path", { class: "area", d: `M${first},30L${corners}L${last},30Z` });
       return [area ? filled : null, shape("path", { class: "line", d: `M${corners}` })];
@@ -83,7 +88,9 @@ function moneyBars(rows, color) {
 
 /** A table; columns: [{name, text: (row) -> string or node, number, title, wide}]. */
 function dataTable(columns, rows, { stacked = false } = {}) {
-  const head = columns.map(({ name, number }) => element("th", { scope: "col", class: number ? "number" : null }, name));
+  const head = columns.map(({ name, number }) =>
+    element("th", { scope: "col", class: number ? "number" : null }, name),
+  );
   const body = rows.map((row) =>
     element(
       "tr",

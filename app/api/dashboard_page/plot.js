@@ -2,7 +2,13 @@
 
 function gridShapes(place, values, show) {
   const lines = values.map((value) =>
-    shape("line", { class: value === 0 ? "base" : null, x1: place.left, x2: place.right, y1: place.y(value), y2: place.y(value) }),
+    shape("line", {
+      class: value === 0 ? "base" : null,
+      x1: place.left,
+      x2: place.right,
+      y1: place.y(value),
+      y2: place.y(value),
+    }),
   );
   const labels = values.map((value) =>
     shape("text", { x: place.left - 8, y: place.y(value) + 4, "text-anchor": "end" }, show(value)),

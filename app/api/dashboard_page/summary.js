@@ -21,8 +21,11 @@ function showState(data) {
   const { status, version, versions, uptime, replicasAlive, workers } = data.overview;
   byId("status").dataset.status = status;
   setText(byId("status-text"), status);
-  const replicas = `${replicasAlive} ${replicasAlive === 1 ? "replica" : "replicas"}, ${workers} ${workers === 1 ? "worker" : "workers"}`;
-  setText(byId("release"), `${versions.length > 1 ? versions.join(" and ") : version} · ${replicas} · up ${format.duration(uptime)}`);
+  const replicas = `${format.plural(replicasAlive, "replica")}, ${format.plural(workers, "worker")}`;
+  setText(
+    byId("release"),
+    `${versions.length > 1 ? versions.join(" and ") : version} · ${replicas} · up ${format.duration(uptime)}`,
+  );
 }
 
 function showAlerts(data) {
@@ -44,7 +47,8 @@ const TILES = [
     color: "blue",
     trend: "requestsPerMinute",
     figure: ({ performance }) => [format.rate(performance.requestsLastMinute), "now"],
-    detail: ({ performance }) => `${format.count(performance.requests)} requests, ${format.rate(performance.requestsPerMinute)} / min`,
+    detail: ({ performance }) =>
+      `${format.count(performance.requests)} requests, ${format.rate(performance.requestsPerMinute)} / min`,
     points: (point) => point.requests,
   },
   {
@@ -62,7 +66,8 @@ const TILES = [
     trend: "firstTokenP95Ms",
     worse: "up",
     figure: ({ performance }) => withUnit(format.ms(performance.firstToken.p95Ms)),
-    detail: ({ performance: { firstToken } }) => `p50 ${format.ms(firstToken.p50Ms)}, p99 ${format.ms(firstToken.p99Ms)}`,
+    detail: ({ performance: { firstToken } }) =>
+      `p50 ${format.ms(firstToken.p50Ms)}, p99 ${format.ms(firstToken.p99Ms)}`,
     points: (point) => point.firstTokenP95Ms,
   },
   {
@@ -71,7 +76,8 @@ const TILES = [
     trend: "errorRate",
     worse: "up",
     figure: ({ performance }) => withUnit(format.percent(performance.errorRate, 2)),
-    detail: ({ performance: { errors, refused } }) => `${format.count(errors)} failed, ${format.count(refused)} over a limit`,
+    detail: ({ performance: { errors, refused } }) =>
+      `${format.count(errors)} failed, ${format.count(refused)} over a limit`,
     points: (point) => point.errors,
   },
   {
@@ -89,7 +95,8 @@ const TILES = [
     trend: "cacheHitRate",
     worse: "down",
     figure: ({ performance }) => withUnit(format.percent(performance.cache.hitRate)),
-    detail: ({ performance: { cache, costUsd } }) => `${format.usd(cache.savedUsd)} saved, ${format.usd(costUsd)} spent`,
+    detail: ({ performance: { cache, costUsd } }) =>
+      `${format.usd(cache.savedUsd)} saved, ${format.usd(costUsd)} spent`,
     points: (point) => point.cacheHitRate,
   },
 ];
@@ -126,7 +133,12 @@ function tileNode(tile, data) {
     element("p", { class: "figure" }, number, unit ? element("small", {}, unit) : null),
     element("p", { class: "detail" }, tile.detail(data)),
     trend
-      ? element("p", { class: "change", "data-sense": senseOf(tile.worse, trend) }, changeText(trend), trend.regression ? " · regression" : "")
+      ? element(
+          "p",
+          { class: "change", "data-sense": senseOf(tile.worse, trend) },
+          changeText(trend),
+          trend.regression ? " · regression" : "",
+        )
       : element("p", { class: "change", "data-sense": tile.sense(data) }, tile.note(data)),
     tile.foot ? tile.foot(data) : sparkline(whole.map(tile.points), tile.color),
   );
@@ -136,7 +148,7 @@ function tileNode(tile, data) {
 function senseOf(worse, { change, regression }) {
   if (regression) return "bad";
   if (!worse || change === null || Math.abs(change) < 0.05) return null;
-  return (change > 0) === (worse === "up") ? null : "good";
+  return change > 0 === (worse === "up") ? null : "good";
 }
 
 const TREND_ROWS = [
@@ -151,12 +163,19 @@ const TREND_ROWS = [
 ];
 
 function showTrend(data) {
-  const rows = TREND_ROWS.map(([figure, name, show]) => ({ name, show, trend: trendOf(data, figure) })).filter((row) => row.trend);
+  const rows = TREND_ROWS.map(([figure, name, show]) => ({ name, show, trend: trendOf(data, figure) })).filter(
+    (row) => row.trend,
+  );
   const columns = [
     { name: "Figure", title: true, text: (row) => row.name },
     { name: `Last ${WINDOW_NAMES[data.window.name]}`, number: true, text: ({ show, trend }) => show(trend.now) },
     { name: "Before", number: true, text: ({ show, trend }) => show(trend.before) },
-    { name: "Change", number: true, text: ({ trend }) => (trend.regression ? badge(`${changeText(trend)} worse`, "critical") : changeText(trend) || NONE) },
+    {
+      name: "Change",
+      number: true,
+      text: ({ trend }) =>
+        trend.regression ? badge(`${changeText(trend)} worse`, "critical") : changeText(trend) || NONE,
+    },
   ];
   setText(byId("trend-title").querySelector("small"), beforeName(data));
   fill(byId("trend"), element("div", { class: "scroll" }, dataTable(columns, rows)));

@@ -10,7 +10,7 @@ from importlib import resources
 import pytest
 
 from app.api import dashboard_page
-from app.api.dashboard_page.assembly import EARLY_SCRIPT, SCRIPTS, STYLE, dashboard_document
+from app.api.dashboard_page.assembly import EARLY_SCRIPT, SCRIPTS, STYLES, dashboard_document
 
 PAGE = dashboard_document(protected=False)
 HTML = PAGE.html.decode()
@@ -52,7 +52,7 @@ def test_nothing_is_loaded_from_anywhere() -> None:
 def test_no_part_is_missing_and_none_is_forgotten() -> None:
     assert "/*{" not in HTML
     files = {file.name for file in resources.files(dashboard_page).iterdir() if file.name.endswith((".js", ".css"))}
-    assert files == {EARLY_SCRIPT, STYLE, *SCRIPTS}
+    assert files == {EARLY_SCRIPT, *STYLES, *SCRIPTS}
 
 
 @pytest.mark.parametrize(
