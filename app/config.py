@@ -247,6 +247,13 @@ class Config(Struct, frozen=True, kw_only=True):
     anthropic_base_url: Annotated[str, Help("base URL of the Anthropic API", env=("ANTHROPIC_BASE_URL",))] = (
         "https://api.anthropic.com"
     )
+    upstream_lane: Annotated[
+        Literal["auto", "direct", "sdk"],
+        Help(
+            "who puts the requests to Anthropic together: the gateway (auto, direct), or the anthropic package, which "
+            "takes 45 MB of a worker"
+        ),
+    ] = "auto"
     upstream_connect_timeout_s: Annotated[Seconds, Help("time to connect to Anthropic")] = 5.0
     upstream_first_byte_timeout_s: Annotated[Seconds, Help("time until Anthropic's reply headers")] = 600.0
     upstream_idle_timeout_s: Annotated[Seconds, Help("silence inside Anthropic's reply")] = 300.0

@@ -97,7 +97,7 @@ def create_app(
     Raises:
         SettingError: a setting names something that cannot be used, such as a model table that cannot be read.
     """
-    metrics = WorkerMetrics(slow_s=config.slow_s)
+    metrics = WorkerMetrics()
     state = state or connect(
         config.redis_url,
         timeout_s=config.redis_timeout_s,
@@ -156,10 +156,16 @@ def _keys_at_start(path: str) -> KeyFile:
 
 
 def _models_at_start(config: Config) -> ServedModels:
-    """The models; those of the package where the operator's file is broken by now, as with the keys file."""
+    """The models; those of the package where the operator's file is broken by now, as with the keys file.
+
+    Raises:
+        SettingError: an alias leads to no model.
+    """
     try:
         return load_served_models(config)
     except SettingError as exc:
+        if not config.models_file:
+            raise
         log.error("This worker begins without the models of the file, until it is mended. %s", exc)  # noqa: TRY400
         return served_without_file(config)
 
@@ -291,7 +297,7 @@ async def _kept_going(run: Callable[[], Awaitable[None]]) -> None:
 
 def _request_log(config: Config, metrics: WorkerMetrics, *, now: Callable[[], float]) -> RequestLog:
     return RequestLog(
-        RequestLogSettings.of(config, is_coloured=lines().is_terminal),
+        RequestLogSettings.of(config, is_coloured=lines().is_terminal and not os.environ.get("NO_COLOR")),
         lines=lines(),
         metrics=metrics,
         redact=redactor(config.secrets),

@@ -65,6 +65,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     from app.gateway.key_file import load_key_file
     from app.gateway.model_table import load_served_models
     from app.identity import check_jwt
+    from app.observability.request_log import RequestLogSettings
     from app.observability.telemetry import exports_telemetry
     from app.state.urls import parse_address, scheme_of
     from app.upstream import check_upstream
@@ -77,6 +78,7 @@ def check_settings(config: Config, environ: Mapping[str, str]) -> None:
     trusted_proxies(config)
     check_keys(config)
     check_jwt(config)
+    RequestLogSettings.of(config)
     check_alerts(config)
     exports_telemetry(config.otlp_endpoint, environ)
     if config.keys_file:

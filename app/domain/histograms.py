@@ -47,6 +47,11 @@ class Histogram:
         self.counts[bisect_left(BOUNDS_S, seconds)] += 1
         self.total_s += seconds
 
+    def add(self, bucket: int, seconds: float) -> None:
+        """One more, whose bucket is known; not negative."""
+        self.counts[bucket] += 1
+        self.total_s += seconds
+
 
 def bucket_of(seconds: float) -> int:
     """The bucket of a time."""

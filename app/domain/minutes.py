@@ -34,6 +34,9 @@ NANO_OF_MODEL: Final = "nano:model:"
 NANO_OF_TENANT: Final = "nano:tenant:"
 PEAK: Final = "peak:"
 
+#: Outcomes of the response cache, and their names.
+OF_CACHE: Final = {outcome: CACHE + outcome for outcome in ("hit", "joined", "miss", "bypass")}
+
 #: In place of the tenants beyond those that are told apart.
 OTHER: Final = "(others)"
 

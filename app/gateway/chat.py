@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from app.domain.calls import MessagesCall
+from app.domain.models import ModelTable
 from app.domain.sessions import SessionHistory
 from app.domain.upstream import UpstreamReply, UpstreamRequest
 from app.errors import (
@@ -29,7 +30,13 @@ from app.gateway.turns import Turn
 from app.gateway.wants import NOTHING_WANTED, Wants
 from app.observability.record import RequestRecord
 from app.schemas.anthropic_error import word
-from app.translate.chat_to_messages import DecodedChat, decode_chat_request, downgrade_forced_tool, to_messages
+from app.translate.chat_to_messages import (
+    DecodedChat,
+    TranslationSettings,
+    decode_chat_request,
+    downgrade_forced_tool,
+    to_messages,
+)
 from app.translate.history import preview
 from app.translate.rate_limit_headers import to_openai
 
@@ -52,6 +59,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
         strict: the header ``x-claude-wrapper-strict``, where it was sent.
         session: the id of its session; empty without one.
         wants: what its headers ask of the things that are kept.
+        models: the models that there were when it came; another file may have been taken up since.
+        translation: the settings of the translators, likewise.
     """
 
     chat: DecodedChat
@@ -60,6 +69,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     strict: bool | None = None
     session: str = ""
     wants: Wants = NOTHING_WANTED
+    models: ModelTable
+    translation: TranslationSettings
 
 
 def read_chat(
@@ -85,7 +96,14 @@ def read_chat(
             "A turn of a session has one answer: leave out n, or the session.", param="n", code="unsupported_value"
         )
     return ChatRequest(
-        chat=chat, call=call, thinking_tokens=thinking_tokens, strict=strict, session=session, wants=wants
+        chat=chat,
+        call=call,
+        thinking_tokens=thinking_tokens,
+        strict=strict,
+        session=session,
+        wants=wants,
+        models=services.models,
+        translation=services.translation,
     )
 
 
@@ -213,21 +231,18 @@ def refused_forced_tool(error: UpstreamStatus) -> bool:
     return error.status == 400 and "tool_choice" in error.message and "not supported" in error.message
 
 
-def downgraded(
-    services: Services, request: ChatRequest, *, max_tokens: int, admitted: Admitted | None = None
-) -> MessagesCall:
+def downgraded(request: ChatRequest, *, max_tokens: int, admitted: Admitted | None = None) -> MessagesCall:
     """The same request for a model that turned out to refuse a forced tool choice.
 
     Args:
-        services: the rooms.
         request: the client's.
         max_tokens: the bound of output tokens that was granted.
         admitted: the request that will be sent again; ``None``: only its answer has to be read.
     """
     call = downgrade_forced_tool(
         request.chat,
-        services.models,
-        services.translation,
+        request.models,
+        request.translation,
         history=None if admitted is None else admitted.history,
         kept=None if admitted is None else admitted.kept,
         thinking_tokens=request.thinking_tokens,

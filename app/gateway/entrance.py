@@ -225,8 +225,8 @@ class Entry:
     async def _admit(self, permit_id: str, name: SessionName | None, commands: Sequence[Command]) -> Permit:
         services, request, record, caller = self._services, self.request, self.record, self._caller
         call = request.call
-        strict = services.translation.strict if request.strict is None else request.strict
-        names = services.models.names_of(call.model, asked=request.chat.model)
+        strict = request.translation.strict if request.strict is None else request.strict
+        names = request.models.names_of(call.model, asked=request.chat.model)
         is_ours = not caller.credential
         is_once = self.shared is not None and self.shared.slot.kind == "once"
         asked_at = services.monotonic()
@@ -309,8 +309,8 @@ class Entry:
             return granted(request.call, self.permit.max_tokens)
         call = to_messages(
             request.chat,
-            self._services.models,
-            self._services.translation,
+            request.models,
+            request.translation,
             history=turn.history if turn is not None else None,
             kept=kept,
             thinking_tokens=request.thinking_tokens,
@@ -328,7 +328,7 @@ class Entry:
         affordable = (held - worst.input_nano) // worst.output_nano_per_token
         if affordable >= call.max_tokens:
             return call
-        strict = self._services.translation.strict if self.request.strict is None else self.request.strict
+        strict = self.request.translation.strict if self.request.strict is None else self.request.strict
         if affordable < (call.max_tokens if strict else call.least_tokens):
             refusal = Refusal(whose="key", limit="budget_reserved", retry_after_s=1)
             raise limited(refusal, self._services.admission.limits_of(self._caller.limits), {})

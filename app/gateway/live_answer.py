@@ -71,9 +71,7 @@ class LiveAnswer:
             if not refused_forced_tool(error):
                 raise
             granted_tokens = self._admitted.call.max_tokens
-            self.call = downgraded(
-                self._services, self._entry.request, max_tokens=granted_tokens, admitted=self._admitted
-            )
+            self.call = downgraded(self._entry.request, max_tokens=granted_tokens, admitted=self._admitted)
             if self._tape is not None:
                 self._tape.forced_tool_refused = True
             await self._start()

@@ -70,7 +70,7 @@ class Part:
         """What the answer is rendered for; known once it has begun."""
         entry = self._entry
         if self.flight.forced_tool_refused:
-            return downgraded(self._services, entry.request, max_tokens=entry.call.max_tokens)
+            return downgraded(entry.request, max_tokens=entry.call.max_tokens)
         return entry.call
 
     @property

@@ -67,7 +67,7 @@ async def answer_whole(
     except UpstreamStatus as error:
         if not refused_forced_tool(error) or (tape is not None and tape.pieces):  # another choice has been answered
             raise
-        call = downgraded(services, entry.request, max_tokens=admitted.call.max_tokens, admitted=admitted)
+        call = downgraded(entry.request, max_tokens=admitted.call.max_tokens, admitted=admitted)
         if tape is not None:
             tape.forced_tool_refused = True
         answers = await _answers(services, admitted, call, record, tape)

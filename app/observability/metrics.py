@@ -10,6 +10,7 @@ Beside the totals it counts into ``minute``, by the names of ``app.domain.minute
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final, Literal
 
@@ -189,6 +190,31 @@ _PROVIDER: Final = "anthropic"
 _OPERATION: Final = "chat"
 
 
+class _Known:
+    """Where requests of one kind are counted; found by their kind, so that no labels are put together again."""
+
+    __slots__ = ("duration", "first_token", "http", "is_error", "labels", "minute_model", "overhead", "per_token", "up")
+
+    def __init__(
+        self, metrics: WorkerMetrics, route: str, model: str, status: int, source: str, failed: bool, streamed: bool
+    ) -> None:
+        self.labels = (route, model, str(status), source)
+        self.is_error = failed or status >= 500
+        self.http = metrics.histogram(HTTP_DURATION, route)
+        self.duration: Histogram | None = None
+        self.up: Histogram | None = None
+        if not model:
+            return
+        error = "broken_off" if failed else "" if status < 400 else str(status)
+        self.duration = metrics.histogram(DURATION, _OPERATION, model, _PROVIDER, error)
+        self.up = metrics.histogram(UPSTREAM, model)
+        self.overhead = metrics.histogram(OVERHEAD, route)
+        self.minute_model = minutes.OF_MODEL + model
+        if streamed:
+            self.first_token = metrics.histogram(FIRST_TOKEN, _OPERATION, model, _PROVIDER)
+            self.per_token = metrics.histogram(PER_TOKEN, _OPERATION, model, _PROVIDER)
+
+
 class WorkerMetrics:
     """The counters of one worker; belongs to its event loop, so no locks.
 
@@ -201,45 +227,40 @@ class WorkerMetrics:
         minute: what was counted since it was last taken, by the names of ``app.domain.minutes``.
     """
 
-    __slots__ = ("_slow_s", "counters", "histograms", "minute", "redis")
+    __slots__ = ("_known", "counters", "histograms", "minute", "redis")
 
-    def __init__(self, *, slow_s: float = 1.0) -> None:
-        self._slow_s = slow_s
+    def __init__(self) -> None:
         self.counters: dict[str, dict[Labels, int]] = {
-            metric.name: {} for metric in CATALOG if metric.kind == "counter"
+            metric.name: defaultdict(int) for metric in CATALOG if metric.kind == "counter"
         }
         self.histograms: dict[str, dict[Labels, Histogram]] = {
             metric.name: {} for metric in CATALOG if metric.kind == "histogram"
         }
-        self.redis = self.histograms[REDIS.name][()] = Histogram()
-        self.minute: dict[str, int] = {}
+        self.redis = self.histogram(REDIS)
+        self.minute: defaultdict[str, int] = defaultdict(int)
+        self._known: dict[tuple[str, str, int, str, bool, bool], _Known] = {}
 
     def count(self, metric: Metric, *labels: str, by: int = 1) -> None:
         """Adds to a counter."""
-        values = self.counters[metric.name]
-        values[labels] = values.get(labels, 0) + by
+        self.counters[metric.name][labels] += by
 
-    def observe(self, metric: Metric, labels: Labels, seconds: float) -> None:
-        """Adds a time to a histogram."""
+    def histogram(self, metric: Metric, *labels: str) -> Histogram:
+        """The histogram of these labels."""
         histograms = self.histograms[metric.name]
-        histogram = histograms.get(labels)
-        if histogram is None:
-            histogram = histograms[labels] = Histogram()
-        histogram.observe(seconds)
+        found = histograms.get(labels)
+        if found is None:
+            found = histograms[labels] = Histogram()
+        return found
 
-    def take_minute(self) -> dict[str, int]:
+    def take_minute(self) -> Mapping[str, int]:
         """What was counted since the last time; it begins anew."""
-        taken, self.minute = self.minute, {}
+        taken, self.minute = self.minute, defaultdict(int)
         return taken
 
     def give_back_minute(self, taken: Mapping[str, int]) -> None:
         """What was taken could not be delivered, and is counted with what has come since."""
         for field, count in taken.items():
-            self._add(field, count)
-
-    def _add(self, field: str, count: int = 1) -> None:
-        minute = self.minute
-        minute[field] = minute.get(field, 0) + count
+            self.minute[field] += count
 
     # What is told by the requests
 
@@ -251,90 +272,94 @@ class WorkerMetrics:
             route: as it is labelled.
             duration_s: until its reply was complete.
         """
-        status, model = record.status, record.model_label
-        self.count(REQUESTS, route, model, str(status), record.source)
-        self.observe(HTTP_DURATION, (route,), duration_s)
-        self._add(minutes.REQUESTS)
-        failed = record.failed or status >= 500
-        if failed:
-            self._add(minutes.ERRORS)
-            if record.failed:
-                self.count(BROKEN)
-                self._add(minutes.BROKEN)
-        elif status >= 400:
-            self._add(minutes.CLIENT_ERRORS)
-            if status == 429:
-                self._add(minutes.REFUSED)
+        kind = (route, record.model_label, record.status, record.source, record.failed, record.first_token_at > 0)
+        known = self._known.get(kind)
+        if known is None:
+            known = self._known[kind] = _Known(self, *kind)
+        counters, minute = self.counters, self.minute
+        counters[REQUESTS.name][known.labels] += 1
+        bucket = bucket_of(duration_s)
+        known.http.add(bucket, duration_s)
+        minute[minutes.REQUESTS] += 1
+        if record.status >= 400 or record.failed:
+            self._went_wrong(record, is_error=known.is_error)
+        if record.verdict:
+            counters[ADMISSIONS.name][record.verdict,] += 1
         if record.client_left:
             self.count(LEFT)
         if record.degraded:
             self.count(DEGRADED)
-        if record.verdict:
-            self.count(ADMISSIONS, record.verdict)
-        if model:
-            self._model_request(record, route, duration_s, failed=failed)
+        if known.duration is not None:
+            known.duration.add(bucket, duration_s)
+            minute[known.minute_model] += 1
+            self._model_request(record, known, duration_s, bucket)
 
-    def _model_request(self, record: RequestRecord, route: str, duration_s: float, *, failed: bool) -> None:
-        model, began_at, first_at = record.model_label, record.began_at, record.first_token_at
-        error = "broken_off" if record.failed else "" if record.status < 400 else str(record.status)
-        self.observe(DURATION, (_OPERATION, model, _PROVIDER, error), duration_s)
-        self._add(minutes.OF_MODEL + model)
+    def _went_wrong(self, record: RequestRecord, *, is_error: bool) -> None:
+        if not is_error:
+            self.minute[minutes.CLIENT_ERRORS] += 1
+            if record.status == 429:
+                self.minute[minutes.REFUSED] += 1
+            return
+        self.minute[minutes.ERRORS] += 1
+        if record.failed:
+            self.count(BROKEN)
+            self.minute[minutes.BROKEN] += 1
+
+    def _model_request(self, record: RequestRecord, known: _Known, duration_s: float, bucket: int) -> None:
+        counters, minute = self.counters, self.minute
+        began_at, first_at, sent_at = record.began_at, record.first_token_at, record.sent_at
         if record.attempts:
-            self.count(UPSTREAM_CALLS, by=record.attempts)
+            counters[UPSTREAM_CALLS.name][()] += record.attempts
             if record.retries:
                 self.count(RETRIES, by=record.retries)
         response_s = duration_s
         if first_at:
             response_s = first_at - began_at
-            self._add(minutes.STREAMS)
-            self.observe(FIRST_TOKEN, (_OPERATION, model, _PROVIDER), response_s)
-            self._time(minutes.FIRST_TOKEN, response_s)
+            bucket = bucket_of(response_s)
+            minute[minutes.STREAMS] += 1
+            known.first_token.add(bucket, response_s)
+            minute[minutes.FIRST_TOKEN.fields[bucket]] += 1
+            minute[minutes.FIRST_TOKEN.total] += int(response_s * 1e6)
             usage = record.usage
-            if usage is not None and usage.output_tokens > 1 and not failed:
-                per_token_s = (duration_s - response_s) / (usage.output_tokens - 1)
-                self.observe(PER_TOKEN, (_OPERATION, model, _PROVIDER), per_token_s)
-        if record.status < 400 and not (record.stream and not first_at):
-            self._time(minutes.RESPONSE, response_s)
+            if usage is not None and usage.output_tokens > 1 and not known.is_error:
+                known.per_token.observe((duration_s - response_s) / (usage.output_tokens - 1))
+        if record.status < 400 and (first_at or not record.stream):
+            minute[minutes.RESPONSE.fields[bucket]] += 1
+            minute[minutes.RESPONSE.total] += int(response_s * 1e6)
         if record.cache:
-            self.count(CACHE, record.cache)
-            self._add(minutes.CACHE + record.cache)
+            counters[CACHE.name][record.cache,] += 1
+            minute[minutes.OF_CACHE[record.cache]] += 1
             if record.saved_nano:
                 self.count(SAVED, by=record.saved_nano)
-                self._add(minutes.SAVED_NANO, record.saved_nano)
-        sent_at = record.sent_at
-        if sent_at:
+                minute[minutes.SAVED_NANO] += record.saved_nano
+        if sent_at and known.up is not None:
             if record.answered_at:
-                self.observe(UPSTREAM, (model,), record.answered_at - sent_at)
-            before_s = sent_at - began_at
+                known.up.observe(record.answered_at - sent_at)
             if record.stream:
-                self.observe(OVERHEAD, (route,), before_s)
+                known.overhead.observe(sent_at - began_at)
             elif record.ended_at:
-                self.observe(OVERHEAD, (route,), duration_s - (record.ended_at - sent_at))
-
-    def _time(self, kind: minutes.Times, seconds: float) -> None:
-        minute, field = self.minute, kind.fields[bucket_of(seconds)]
-        minute[field] = minute.get(field, 0) + 1
-        minute[kind.total] = minute.get(kind.total, 0) + int(seconds * 1e6)
+                known.overhead.observe(duration_s - (record.ended_at - sent_at))
 
     def used(self, *, tenant: str, model: str, use: Use) -> None:
         """A request was settled: what its calls of Claude have used, also where its client was gone by then."""
-        for name, tokens in (
-            ("input", use.input_tokens),
-            ("output", use.output_tokens),
-            ("cache_read", use.cache_read_tokens),
-            ("cache_write", use.cache_write_tokens),
-        ):
-            if tokens:
-                self.count(TOKENS, model, name, by=tokens)
-                self._add(minutes.TOKENS + name, tokens)
+        by_class, minute = self.counters[TOKENS.name], self.minute
+        if use.input_tokens:
+            by_class[model, "input"] += use.input_tokens
+            minute["tokens:input"] += use.input_tokens
+        if use.output_tokens:
+            by_class[model, "output"] += use.output_tokens
+            minute["tokens:output"] += use.output_tokens
+        if use.cache_read_tokens:
+            by_class[model, "cache_read"] += use.cache_read_tokens
+            minute["tokens:cache_read"] += use.cache_read_tokens
+        if use.cache_write_tokens:
+            by_class[model, "cache_write"] += use.cache_write_tokens
+            minute["tokens:cache_write"] += use.cache_write_tokens
         if use.nano:
-            self.count(COST, model, by=use.nano)
-            self._add(minutes.NANO, use.nano)
-            self._add(minutes.NANO_OF_MODEL + model, use.nano)
-            self._add(self._tenant_field(tenant), use.nano)
-
-    def _tenant_field(self, tenant: str) -> str:
-        field = minutes.NANO_OF_TENANT + tenant
-        if field in self.minute or len(self.minute) < MOST_TENANTS:
-            return field
-        return minutes.NANO_OF_TENANT + minutes.OTHER
+            self.counters[COST.name][model,] += use.nano
+            minute[minutes.NANO] += use.nano
+            minute[minutes.NANO_OF_MODEL + model] += use.nano
+            field = minutes.NANO_OF_TENANT + tenant
+            if field not in minute and len(minute) >= MOST_TENANTS:
+                field = minutes.NANO_OF_TENANT + minutes.OTHER
+            minute[field] += use.nano

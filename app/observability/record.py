@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import Struct
 
 from app.domain.calls import Usage
-from app.domain.limits import NANO_PER_USD
 from app.observability.trace_context import TraceContext
-
-#: A path is cut to this many characters in the log.
-_LONGEST_PATH = 512
-
-
-def _printable(path: str) -> str:
-    """A path on one line: percent-decoding may have put line ends into it."""
-    path = path[:_LONGEST_PATH]
-    return path if path.isprintable() else ascii(path)[1:-1]
 
 
 class RequestRecord(Struct):
@@ -100,39 +88,3 @@ class RequestRecord(Struct):
     answered_at: float = 0.0
     first_token_at: float = 0.0
     ended_at: float = 0.0
-
-    def fields(self) -> dict[str, Any]:
-        """The fields of a log record, leaving out what the request did not have."""
-        fields: dict[str, Any] = {
-            "request_id": self.request_id,
-            "method": self.method,
-            "path": _printable(self.path),
-            "status": self.status,
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
-        }
-        if self.model_asked or self.model:
-            fields |= {"model_asked": self.model_asked, "model": self.model, "stream": self.stream}
-            fields["attempts"] = self.attempts
-        if self.tenant:
-            fields |= {"tenant": self.tenant, "key_id": self.key_id}
-        if self.nano:
-            fields["cost_usd"] = self.nano / NANO_PER_USD
-        if self.estimated:
-            fields["estimated"] = True
-        if self.degraded:
-            fields["degraded"] = True
-        if self.usage is not None:
-            fields |= {
-                "input_tokens": self.usage.input_tokens,
-                "cache_read_tokens": self.usage.cache_read_input_tokens,
-                "cache_write_tokens": self.usage.cache_creation_input_tokens,
-                "output_tokens": self.usage.output_tokens,
-            }
-        if self.adjusted:
-            fields["adjusted"] = ", ".join(f"{path}={value}" for path, value in self.adjusted)
-        if self.error_code:
-            fields["error_code"] = self.error_code
-        if self.client_left:
-            fields["client_left"] = True
-        return fields

@@ -36,12 +36,20 @@ def open_upstream(config: Config, environ: Mapping[str, str], credentials: Crede
     Raises:
         SettingError: a setting makes no sense; names the variable.
     """
-    from app.upstream.direct import DirectUpstream
-
     keys = pool_keys(config)
-    lane: Upstream = DirectUpstream(LaneSettings.of(config, environ))
+    lane = _open_lane(config.upstream_lane, LaneSettings.of(config, environ))
     if credentials is not None:
         lane = WatchedLane(lane, credentials, next(iter(own_credentials(config)), ""))
     if len(keys) > 1:
         lane = CredentialPool(lane, keys)
     return RetryingUpstream(lane, config.upstream_retries)
+
+
+def _open_lane(name: str, settings: LaneSettings) -> Upstream:
+    if name == "sdk":
+        from app.upstream.sdk import SdkUpstream
+
+        return SdkUpstream(settings)
+    from app.upstream.direct import DirectUpstream
+
+    return DirectUpstream(settings)

@@ -18,7 +18,9 @@ from tests.support.messages_peer import (
     error_body,
     overloaded,
 )
+from tests.support.outage_gateway import services_of
 from tests.support.raw_upstream import Peer, raw_upstream
+from tests.support.request_logs import logged
 
 STREAMED = pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
 
@@ -108,14 +110,13 @@ async def test_several_choices_never_wait_for_each_other_for_ever():
 # Retries
 
 
-def attempts(caplog: pytest.LogCaptureFixture) -> list[Any]:
-    return [record.__dict__["attempts"] for record in caplog.records if record.name == "app.request"]
+def attempts(gateway: GatewayHere) -> list[Any]:
+    return [line["attempts"] for line in logged(services_of(gateway))]
 
 
 @STREAMED
 @pytest.mark.parametrize("failure", ["529", "500", "reset"])
-async def test_one_failure_is_unseen_by_the_client_and_told_in_the_log(failure, streamed, caplog):
-    caplog.set_level("INFO")
+async def test_one_failure_is_unseen_by_the_client_and_told_in_the_log(failure, streamed):
     calls = 0
 
     async def script(peer: Peer) -> None:
@@ -133,14 +134,14 @@ async def test_one_failure_is_unseen_by_the_client_and_told_in_the_log(failure, 
 
     async with (
         raw_upstream(script) as upstream,
-        gateway_here(upstream.base_url, upstream_retries=1, verbose=True) as gateway,
+        gateway_here(upstream.base_url, upstream_retries=1) as gateway,
     ):
         assert (await gateway.ask(chat(stream=streamed))).status == 200
-    assert attempts(caplog) == [2]
+    assert attempts(gateway) == [2]
 
 
 @STREAMED
-async def test_attempts_of_a_request_that_fails_are_told_in_the_log(streamed, caplog):
+async def test_attempts_of_a_request_that_fails_are_told_in_the_log(streamed):
     async def script(peer: Peer) -> None:
         while True:
             await peer.request()
@@ -148,10 +149,10 @@ async def test_attempts_of_a_request_that_fails_are_told_in_the_log(streamed, ca
 
     async with raw_upstream(script) as upstream, gateway_here(upstream.base_url, upstream_retries=2) as gateway:
         assert (await gateway.ask(chat(stream=streamed))).status == 503
-    assert attempts(caplog) == [3]
+    assert attempts(gateway) == [3]
 
 
-async def test_refusal_of_a_streamed_request_is_no_failure_of_the_gateway(caplog):
+async def test_refusal_of_a_streamed_request_is_no_failure_of_the_gateway():
     async def script(peer: Peer) -> None:
         await peer.request()
         peer.reply(400, error_body("invalid_request_error", "messages.0: no"))
@@ -159,7 +160,7 @@ async def test_refusal_of_a_streamed_request_is_no_failure_of_the_gateway(caplog
     async with raw_upstream(script) as upstream, gateway_here(upstream.base_url) as gateway:
         assert (await gateway.ask(chat(stream=True))).status == 400
         assert gateway.app._process.snapshot().errors == 0
-    assert attempts(caplog) == []
+    assert [line["level"] for line in logged(services_of(gateway))] == ["INFO"]
 
 
 @pytest.mark.parametrize("n", [1, 2])

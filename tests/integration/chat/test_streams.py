@@ -22,7 +22,9 @@ from tests.support.messages_peer import (
     error_body,
     overloaded,
 )
+from tests.support.outage_gateway import services_of
 from tests.support.raw_upstream import Peer, raw_upstream
+from tests.support.request_logs import logged
 
 
 async def streaming(gateway: GatewayHere, *, headers: str = "", **fields: Any) -> Wire:
@@ -351,9 +353,7 @@ async def test_pings_of_the_upstream_are_passed_on():
         assert b": ping\n\n" in await rest(wire)
 
 
-async def test_forced_tool_that_was_not_called_is_told_in_the_log(caplog):
-    caplog.set_level("INFO")
-
+async def test_forced_tool_that_was_not_called_is_told_in_the_log():
     async def script(peer: Peer) -> None:
         while True:
             answer(peer, await peer.request())
@@ -362,9 +362,9 @@ async def test_forced_tool_that_was_not_called_is_told_in_the_log(caplog):
     forced = {"tools": [tool], "tool_choice": {"type": "function", "function": {"name": "f"}}}
     async with (
         raw_upstream(script) as upstream,
-        gateway_here(upstream.base_url, verbose=True, forced_tool_fallback="auto_instruction") as gateway,
+        gateway_here(upstream.base_url, forced_tool_fallback="auto_instruction") as gateway,
     ):
         for streamed in (True, False):
             assert (await gateway.ask(chat(stream=streamed, **forced))).status == 200
-    told = [record.__dict__["adjusted"] for record in caplog.records if record.name == "app.request"]
+    told = [line["adjusted"] for line in logged(services_of(gateway))]
     assert told == ["tool_choice=no_call"] * 2

@@ -132,3 +132,18 @@ async def test_a_key_that_is_refused_is_neither_shown_nor_logged(open_configured
 async def test_with_one_key_there_is_no_pool(open_configured, monkeypatch):
     monkeypatch.setattr("app.upstream.CredentialPool", None)
     open_configured("http://127.0.0.1:1", anthropic_api_keys=("sk-test", "sk-test"))
+
+
+@pytest.mark.parametrize(
+    ("lane", "agent"), [("auto", "claude-wrapper/"), ("direct", "claude-wrapper/"), ("sdk", "AsyncAnthropic/")]
+)
+async def test_the_lane_that_is_asked_for_puts_requests_together(open_configured, lane, agent):
+    agents = []
+
+    async def script(peer: Peer) -> None:
+        agents.append((await peer.request()).header("user-agent"))
+        peer.reply(200)
+
+    async with raw_upstream(script) as upstream:
+        await (await open_configured(upstream.base_url, upstream_lane=lane).send(CALL)).read()
+    assert [one.startswith(agent) for one in agents] == [True]

@@ -45,7 +45,7 @@ def every_metric() -> tuple[PodTotals, Gauges]:
                 gauges[metric.name] = {labels: 2.5}
             case "histogram":
                 for seconds in (0.0, 0.02, 0.5, 1e9):
-                    metrics.observe(metric, labels, seconds)
+                    metrics.histogram(metric, *labels).observe(seconds)
     handover.hand_over()
     return handover.pod(), gauges
 
@@ -86,7 +86,7 @@ def test_buckets_are_one_an_octave_and_hold_what_is_at_most_their_bound() -> Non
     metrics, handover = worker()
     times = [0.01, 0.010001, 0.02, 0.03, BOUNDS_S[0], 500.0]
     for seconds in times:
-        metrics.observe(HTTP_DURATION, ("/v1/models",), seconds)
+        metrics.histogram(HTTP_DURATION, "/v1/models").observe(seconds)
     handover.hand_over()
     page = scraped(handover.pod())
     name = HTTP_DURATION.name

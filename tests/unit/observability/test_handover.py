@@ -34,7 +34,7 @@ def seats(count: int, **board: int) -> list[Seat]:
 def answer(metrics: WorkerMetrics, times: int = 1) -> None:
     for _ in range(times):
         metrics.count(REQUESTS, "/v1/models", "", "200", "anonymous")
-        metrics.observe(HTTP_DURATION, ("/v1/models",), 0.01)
+        metrics.histogram(HTTP_DURATION, "/v1/models").observe(0.01)
 
 
 def test_whichever_worker_is_asked_tells_of_all() -> None:

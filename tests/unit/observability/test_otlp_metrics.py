@@ -55,7 +55,7 @@ def full(worker: WorkerMetrics) -> Mapping[str, Mapping[tuple[str, ...], float]]
             case "counter":
                 worker.count(metric, *labels)
             case "histogram":
-                worker.observe(metric, labels, 0.1)
+                worker.histogram(metric, *labels).observe(0.1)
             case "gauge":
                 gauges[metric.name] = {labels: 1.5}
     return gauges
@@ -122,7 +122,7 @@ def test_counters_are_scaled_and_whole_where_they_are_whole(worker: WorkerMetric
 
 def test_a_histogram_has_the_buckets_that_prometheus_is_shown(worker: WorkerMetrics) -> None:
     for seconds in (0.0, 1e-6, 0.0101, 0.5, 0.5, 1000.0):
-        worker.observe(catalog.REDIS, (), seconds)
+        worker.histogram(catalog.REDIS).observe(seconds)
     (point,) = made(worker)["claude_wrapper.redis_call"].data.data_points
     assert point.explicit_bounds == SHOWN_BOUNDS_S
     assert len(point.bucket_counts) == len(SHOWN_BOUNDS_S) + 1
