@@ -30,6 +30,7 @@ from app.observability.seats import Seat, Seats
 from workers.companions import Companions
 from workers.gunicorn_conf import gunicorn_settings
 from workers.listener import listen, release_claims
+from workers.open_files import raise_open_files_limit
 from workers.uvicorn_worker import BOOT_ERROR, flush_output
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def run_gateway(
     Raises:
         CannotListen: another program has taken the port meanwhile.
     """
+    raise_open_files_limit()
     companions = companions or Companions()
     master_pid = os.getpid()
     application = GatewayApplication(config, create_app)

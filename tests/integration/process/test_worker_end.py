@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import threading
@@ -202,3 +203,14 @@ def test_workers_are_not_among_themselves_after_a_clean_stop(tmp_path: Path) -> 
         gateway.process.send(signal.SIGTERM)
         gateway.process.wait(within_s=30)
         assert not any(is_alive(process) for process in family)
+
+
+def test_workers_may_open_as_many_files_as_the_hard_limit_allows(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with plain_gateway(tmp_path / "output") as gateway:
+            (worker,) = gateway.process.children()
+            assert worker.rlimit(psutil.RLIMIT_NOFILE)[0] > 256
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
