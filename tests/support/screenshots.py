@@ -41,8 +41,8 @@ REPLICAS: Final = ("gateway-a", "gateway-b", "gateway-c")
 
 #: Name of a file, colour scheme, width, and the last part of the page that is on it.
 PICTURES: Final = (
-    ("dashboard-light", "light", 1440, "#replicas"),
-    ("dashboard-dark", "dark", 1440, "#replicas"),
+    ("dashboard-light", "light", 1360, "#replicas"),
+    ("dashboard-dark", "dark", 1360, "#replicas"),
     ("dashboard-phone-light", "light", 390, ".chart >> nth=1"),
     ("dashboard-phone-dark", "dark", 390, ".chart >> nth=1"),
 )

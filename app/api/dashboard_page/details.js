@@ -153,9 +153,11 @@ const EVENT_COLUMNS = [
 
 function showEvents(data) {
   const { alerts } = data.recent;
-  const none = data.overview.monitored
-    ? "No alert has changed its level lately."
-    : "Nobody evaluates alerts: start the gateway with --health-monitoring, or run claude-wrapper monitor.";
+  const none = data.degraded
+    ? "Not known while the state store is away."
+    : data.overview.monitored
+      ? "No alert has changed its level lately."
+      : "Nobody evaluates alerts: start the gateway with --health-monitoring, or run claude-wrapper monitor.";
   fill(
     byId("events"),
     alerts.length
