@@ -70,7 +70,7 @@ SessionTtl = Annotated[int, Meta(ge=1, le=48 * 3600)]
 #: Whole seconds; less than a session lives, since ``volatile-ttl`` evicts by the time that is left.
 CacheTtl = Annotated[int, Meta(ge=1, le=1800)]
 #: From none to all.
-Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a number")]
 #: Of a limit; above 1 it is never reached.
 Threshold = Annotated[float, Meta(gt=0, le=10, description="a share such as 0.8")]
 Days = Annotated[float, Meta(gt=0, le=365, description="a number of days")]
