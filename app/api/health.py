@@ -23,6 +23,7 @@ from app.api.auth import require_scope
 from app.api.operation import operation
 from app.config import Config, settings_of
 from app.errors import StateError
+from app.gateway.dashboard import ALONE_S
 from app.gateway.services import Services
 from app.observability.memory import own_limit_bytes
 from app.observability.process import ProcessFigures, ProcessSnapshot
@@ -32,10 +33,6 @@ from app.state.figures import WorkerFigures, read_all
 
 #: A loop that was this late within the last ten seconds is stalled: its worker should get no new connections.
 STALLED_LOOP_S = 5.0
-
-#: A request that was decided without the store this lately means that the store reads and does not write, or hardly
-#: answers in time.
-ALONE_S = 5.0
 
 Scope = Annotated[
     Literal["process", "cluster"],

@@ -112,6 +112,11 @@ class LiveAnswer:
         return self._source.stopped
 
     @property
+    def has_content(self) -> bool:
+        """Whether frames with a part of the answer were returned."""
+        return self._source.has_content
+
+    @property
     def headers(self) -> dict[str, str]:
         """Of Anthropic's first reply."""
         return self._source.headers
@@ -195,6 +200,10 @@ class _Choice:
     @property
     def stopped(self) -> bool:
         return self._machine.stopped
+
+    @property
+    def has_content(self) -> bool:
+        return self._machine.has_content
 
     @property
     def usage(self) -> Usage:
@@ -289,6 +298,10 @@ class _Choices:
     @property
     def stopped(self) -> bool:
         return self._open_choices == 0
+
+    @property
+    def has_content(self) -> bool:
+        return any(choice.has_content for choice in self._choices)
 
     @property
     def headers(self) -> dict[str, str]:

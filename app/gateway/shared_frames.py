@@ -76,6 +76,11 @@ class SharedFrames:
         return bool(self._choices) and all(choice.stopped for choice in self._choices)
 
     @property
+    def has_content(self) -> bool:
+        """Whether frames with a part of the answer were returned."""
+        return any(choice.has_content for choice in self._choices)
+
+    @property
     def headers(self) -> dict[str, str]:
         """Of Anthropic's first reply."""
         return self._part.flight.headers

@@ -32,6 +32,9 @@ class _Source(Protocol):
     def stopped(self) -> bool: ...
 
     @property
+    def has_content(self) -> bool: ...
+
+    @property
     def headers(self) -> dict[str, str]: ...
 
     @property
@@ -107,7 +110,7 @@ class ChatEvents:
         if source is None:
             source = await self._open()
         frames = await source.next()
-        if not self._record.first_token_at:
+        if not self._record.first_token_at and (source.has_content or source.stopped):
             self._record.first_token_at = self._services.monotonic()
         if source.stopped:
             await source.finish()  # before the last frame goes out: whoever has it may come again at once

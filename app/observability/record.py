@@ -47,7 +47,7 @@ class RequestRecord(Struct):
         admitted_at: it was let in, or refused.
         sent_at: its first call left for Anthropic.
         answered_at: Anthropic's reply headers were there.
-        first_token_at: the first frame of a stream was there.
+        first_token_at: the first frame of a stream with a part of the answer was there.
         ended_at: Anthropic's last reply was complete.
     """
 

@@ -72,6 +72,7 @@ class ChatStream:
 
     Attributes:
         started: a data frame was returned, so an error can only be told in band. Comments do not count.
+        has_content: a frame with a part of the answer was returned.
         stopped: the answer is complete; only ``closing`` is left.
         paused: the upstream's message is complete, the answer is not.
         finish_reason: OpenAI's, once it was sent.
@@ -109,6 +110,7 @@ class ChatStream:
         self._writer: ChunkWriter
         self._text_frame: TextFrame
         self.started = False
+        self.has_content = False
         self.stopped = False
         self.paused = False
         self.finish_reason: str | None = None
@@ -172,7 +174,10 @@ class ChatStream:
         try:
             for event in self._events.feed(data):
                 if type(event) is ContentBlockDelta:
-                    frames.append(blocks[event.index].add(event.delta))
+                    frame = blocks[event.index].add(event.delta)
+                    if frame:
+                        frames.append(frame)
+                        self.has_content = True
                     meter.add(event.delta)
                 else:
                     frames.append(self._follow(event))

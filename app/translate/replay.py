@@ -73,6 +73,11 @@ class ReplayedChoice:
         return self._stream.stopped
 
     @property
+    def has_content(self) -> bool:
+        """Whether a frame with a part of the answer was returned."""
+        return self._stream.has_content
+
+    @property
     def started(self) -> bool:
         """A data frame was returned."""
         return self._stream.started

@@ -34,6 +34,10 @@ async def test_a_plain_request_notes_its_steps_in_their_order() -> None:
 async def test_a_stream_notes_its_first_token_and_its_end() -> None:
     corridor, record = Corridor(FakeReply(*stream("a", "b"))), new_record()
     events = ChatEvents(corridor.services, corridor.read("Hi", stream=True), record, ANN)
+    await events.next()
+    assert record.first_token_at == 0.0  # it has begun, and says nothing yet
+    await events.next()
+    assert record.first_token_at > 0.0
     await frames_of(events)
     assert 0 < record.sent_at <= record.answered_at <= record.first_token_at <= record.ended_at
 
