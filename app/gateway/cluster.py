@@ -16,7 +16,7 @@ from msgspec import Struct
 from app.domain import minutes
 from app.errors import StateError
 from app.state.connection import StateConnection
-from app.state.figures import WorkerFigures
+from app.state.figures import WorkerFigures, by_replica
 from app.state.session_counts import count_live_sessions
 from app.state.store_memory import StoreMemory, read_store_memory
 from app.state.watched import seated
@@ -124,7 +124,7 @@ def peaks_of(sample: ClusterSample | None, workers: Sequence[WorkerFigures]) -> 
         sample: what all replicas share.
         workers: figures of all of them.
     """
-    peaks = {minutes.REPLICAS: len({worker.host for worker in workers})}
+    peaks = {minutes.REPLICAS: len(by_replica(workers))}
     shares = {minutes.MEMORY_SHARE: max(memory_shares(workers).values(), default=None)}
     if sample is not None:
         peaks[minutes.SESSIONS_LIVE] = sample.sessions

@@ -20,13 +20,13 @@ from app.domain.buckets import Bucket, bucket_from, total
 from app.domain.dashboard_figures import active_alerts, performance, response_times, spend, told_alerts
 from app.errors import StateError
 from app.gateway.cluster import ClusterBook, ClusterSample
-from app.gateway.dashboard_resources import replicas_of, resources
+from app.gateway.dashboard_resources import resources
 from app.gateway.figures import worker_figures
 from app.gateway.services import Services
 from app.observability.version import VERSION
 from app.schemas import dashboard as wire
 from app.state.alerts import read_alerts
-from app.state.figures import WorkerFigures, read_all
+from app.state.figures import WorkerFigures, by_replica, read_all
 from app.state.minutes import BucketReader
 from app.state.request_log import RecordFilter, read_records
 
@@ -217,7 +217,7 @@ class DashboardBook:
             uptime=round(max(0.0, at - min(worker.started_at for worker in workers)), 1),
             version=VERSION,
             versions=sorted({worker.version for worker in workers}),
-            replicas_alive=len(replicas_of(workers)),
+            replicas_alive=len(by_replica(workers)),
             workers=len(workers),
             alerts=active_alerts(reading.book.active),
             monitored=at - reading.book.evaluated_at < unmonitored_s,

@@ -8,7 +8,7 @@ from app.domain.credentials import RATES_GOOD_FOR_S, CredentialFigures, together
 from app.domain.dashboard_figures import used
 from app.gateway.cluster import ClusterSample
 from app.schemas import dashboard as wire
-from app.state.figures import WorkerFigures
+from app.state.figures import WorkerFigures, by_replica
 
 
 def resources(
@@ -28,7 +28,7 @@ def resources(
         max_sessions: that a tenant may have.
         store_available: the store answers.
     """
-    replicas = [_replica(host, of_host, at) for host, of_host in replicas_of(workers).items()]
+    replicas = [_replica(host, of_host, at) for host, of_host in by_replica(workers).items()]
     memory = sample.store_memory if sample is not None else None
     return wire.Resources(
         memory=max((replica.memory for replica in replicas), key=lambda memory: memory.share or 0.0),
@@ -47,14 +47,6 @@ def resources(
         upstream=[_key(figures, at) for figures in together(one for worker in workers for one in worker.credentials)],
         replicas=replicas,
     )
-
-
-def replicas_of(workers: Sequence[WorkerFigures]) -> dict[str, list[WorkerFigures]]:
-    """Workers by their host or pod, in the order of its name."""
-    found: dict[str, list[WorkerFigures]] = {}
-    for worker in sorted(workers, key=lambda worker: worker.host):
-        found.setdefault(worker.host, []).append(worker)
-    return found
 
 
 def _replica(host: str, workers: Sequence[WorkerFigures], at: float) -> wire.Replica:

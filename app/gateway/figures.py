@@ -39,4 +39,5 @@ def worker_figures(services: Services, *, worker_id: str, host: str) -> WorkerFi
         breaker_open=store.breaker == "open",
         redis_failures=store.failures,
         credentials=services.credentials.states(),
+        port=services.config.port,
     )

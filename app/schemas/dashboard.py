@@ -70,7 +70,7 @@ class Overview(_Camel, frozen=True, kw_only=True):
         uptime: seconds since the oldest living worker started.
         version: of the worker that answers.
         versions: of all, several during a rollout.
-        replicas_alive: hosts or pods with a living worker.
+        replicas_alive: hosts or pods with a living worker; gateways of one machine count by their ports.
         workers: living workers of all of them.
         alerts: those that are active, worst first.
         monitored: whether somebody evaluates alerts.
@@ -253,9 +253,10 @@ class Used(_Camel, frozen=True, kw_only=True):
 
 
 class Replica(_Camel, frozen=True, kw_only=True):
-    """The workers of one host or pod, as they last said (every 5 s).
+    """The workers of one gateway, as they last said (every 5 s).
 
     Args:
+        host: or pod, with the port where there are several gateways.
         memory: resident bytes of its workers, of the container's or the machine's.
         cpu_percent: of one core, over all of its workers.
         loop_lag_ms: worst delay of an event loop.

@@ -49,6 +49,7 @@ class WorkerFigures(Struct, frozen=True, kw_only=True):
         breaker_open: for this worker the store counts as away.
         redis_failures: calls of the store, and attempts to connect, that failed.
         credentials: the gateway's own Anthropic credentials, as this worker has seen them.
+        port: that the gateway listens on; tells gateways of one machine apart. 0: of a release that does not say.
     """
 
     worker_id: str
@@ -72,6 +73,7 @@ class WorkerFigures(Struct, frozen=True, kw_only=True):
     breaker_open: bool = False
     redis_failures: int = 0
     credentials: tuple[CredentialFigures, ...] = ()
+    port: int = 0
 
 
 _encode = msgspec.json.Encoder().encode
@@ -111,6 +113,18 @@ async def read_all(state: StateConnection) -> list[WorkerFigures]:
     names = (keys.worker(worker_id.decode()) for worker_id in worker_ids)
     values = await state.call("MGET", *names, large=len(worker_ids) > _MANY_WORKERS)
     return sorted(_readable(values), key=lambda figures: (figures.host, figures.started_at, figures.worker_id))
+
+
+def by_replica(workers: Iterable[WorkerFigures]) -> dict[str, list[WorkerFigures]]:
+    """Workers by their replica, in the order of its name: the host or pod, with the port where that has several."""
+    places: dict[str, dict[int, list[WorkerFigures]]] = {}
+    for worker in workers:
+        places.setdefault(worker.host, {}).setdefault(worker.port, []).append(worker)
+    return {
+        host if len(ports) == 1 else f"{host}:{port}": of_port
+        for host, ports in sorted(places.items())
+        for port, of_port in sorted(ports.items())
+    }
 
 
 async def withdraw(state: StateConnection, worker_id: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from app.domain.credentials import CredentialFigures
 from app.state import connect, keys
 from app.state.connection import StateConnection
-from app.state.figures import WorkerFigures, publish, publish_command, read_all, withdraw
+from app.state.figures import WorkerFigures, by_replica, publish, publish_command, read_all, withdraw
 
 
 @pytest.fixture
@@ -105,3 +105,16 @@ async def test_the_command_in_a_pipeline_publishes_too(state: StateConnection) -
     published = figures("a", credentials=(CredentialFigures(label="0123abcd", status="failing", since_at=1.5),))
     assert await state.pipeline([publish_command(published)]) == [1]
     assert await read_all(state) == [published]
+
+
+def test_a_replica_is_a_host_and_gateways_of_one_machine_are_told_apart_by_their_ports() -> None:
+    workers = [
+        figures("c", host="vm", port=8001),
+        figures("d", host="vm", port=8000),
+        figures("e", host="vm", port=8001),
+        figures("a", host="pod", port=8000),
+        figures("b", host="old"),
+    ]
+    found = {name: [worker.worker_id for worker in of_one] for name, of_one in by_replica(workers).items()}
+    assert found == {"old": ["b"], "pod": ["a"], "vm:8000": ["d"], "vm:8001": ["c", "e"]}
+    assert list(found) == sorted(found)
