@@ -6,7 +6,7 @@ from typing import Any
 
 from app.domain.credentials import CredentialFigures, RateLeft
 from app.gateway.cluster import ClusterSample
-from app.gateway.dashboard_resources import replicas_of, resources
+from app.gateway.dashboard_resources import resources
 from app.schemas.dashboard import Resources
 from app.state.figures import WorkerFigures
 from app.state.store_memory import StoreMemory
@@ -105,7 +105,3 @@ def test_what_was_left_of_a_limit_long_ago_is_not_shown() -> None:
     rates = (RateLeft(name="requests", limit=100, remaining=25),)
     (key,) = shown(worker(credentials=(CredentialFigures(label="aa", rates=rates, rates_at=NOW - 61),))).upstream
     assert (key.limits, key.since) == ([], None)
-
-
-def test_replicas_are_ordered_by_name() -> None:
-    assert list(replicas_of([worker("c"), worker("a"), worker("b")])) == ["a", "b", "c"]
