@@ -5,6 +5,7 @@ What is watched, and where the files go, is in ``observability/profiling.py``.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from litestar import Controller, Request, get, post
@@ -64,7 +65,7 @@ class DebugController(Controller):
     async def files(self, request: DebugRequest, services: NamedDependency[Services]) -> DebugFiles:
         """The files on this machine."""
         require_scope(request, "admin")
-        return DebugFiles(data=services.profiling.files())
+        return DebugFiles(data=await asyncio.to_thread(services.profiling.files))
 
     @post(
         "/profile",

@@ -18,8 +18,8 @@ import pstats
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -96,7 +96,7 @@ class Profiling:
             Conflict: something is being watched already.
             InvalidRequest: no file can be written.
         """
-        with self._alone():
+        async with self._alone():
             profile = cProfile.Profile()
             profile.enable()
             try:
@@ -115,25 +115,36 @@ class Profiling:
             Conflict: something is being watched already.
             InvalidRequest: no file can be written.
         """
-        with self._alone(), _tracing() as is_new:
-            before = await asyncio.to_thread(tracemalloc.take_snapshot)
-            await asyncio.sleep(seconds)
-            after = await asyncio.to_thread(tracemalloc.take_snapshot)
-            text = await asyncio.to_thread(_memory_text, before, after, seconds=seconds, is_new=is_new)
+        async with self._alone():
+            with _tracing() as is_new:
+                before = await asyncio.to_thread(tracemalloc.take_snapshot)
+                await asyncio.sleep(seconds)
+                after = await asyncio.to_thread(tracemalloc.take_snapshot)
+                text = await asyncio.to_thread(_memory_text, before, after, seconds=seconds, is_new=is_new)
             files = await asyncio.to_thread(self._write, "memory", {".txt": text.encode()})
             return _report(seconds, files, text)
 
     def files(self) -> list[DebugFile]:
-        """The files there are, of all workers, newest first."""
-        return [_file(path) for path in self._paths()]
+        """The files there are, of all workers, newest first. Reads the disk."""
+        try:
+            paths = [path for path in self._directory.iterdir() if _is_ours(path)]
+        except OSError:  # no file was written yet
+            return []
+        found = []
+        for path in paths:
+            try:
+                found.append(_file(path, path.stat()))
+            except OSError:  # another worker has taken it away
+                continue
+        return sorted(found, key=lambda file: (file.modified_at, file.path), reverse=True)
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
         if self._is_busy:
             raise Conflict("This worker is being watched already; try again when that is over.", code="already_running")
-        self._prepare()
         self._is_busy = True
         try:
+            await asyncio.to_thread(self._prepare)
             yield
         finally:
             self._is_busy = False
@@ -165,21 +176,12 @@ class Profiling:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now()))
         paths = [self._directory / f"{kind}-{stamp}-{os.getpid()}{suffix}" for suffix in contents]
         try:
-            for path, content in zip(paths, contents.values(), strict=True):
-                _write_private(path, content)
-            files = [_file(path) for path in paths]
+            files = [_write_private(path, content) for path, content in zip(paths, contents.values(), strict=True)]
         except OSError as exc:
             raise self._not_writable() from exc
-        for path in self._paths()[MOST_FILES:]:
-            path.unlink(missing_ok=True)
+        for file in self.files()[MOST_FILES:]:
+            Path(file.path).unlink(missing_ok=True)
         return files
-
-    def _paths(self) -> list[Path]:
-        """Our files, newest first."""
-        found: list[tuple[int, Path]] = []
-        with suppress(OSError):
-            found.extend((path.stat().st_mtime_ns, path) for path in self._directory.iterdir() if _is_ours(path))
-        return [path for _, path in sorted(found, reverse=True)]
 
 
 @contextmanager
@@ -234,12 +236,13 @@ def _is_ours(path: Path) -> bool:
     return path.suffix in _SUFFIXES and path.name.startswith(("profile-", "memory-"))
 
 
-def _file(path: Path) -> DebugFile:
-    about = path.stat()
+def _file(path: Path, about: os.stat_result) -> DebugFile:
     return DebugFile(path=str(path), size_bytes=about.st_size, modified_at=about.st_mtime)
 
 
-def _write_private(path: Path, content: bytes) -> None:
+def _write_private(path: Path, content: bytes) -> DebugFile:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
         file.write(content)
+        file.flush()
+        return _file(path, os.fstat(descriptor))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from app.api.middleware import GatewayApp
 from app.api.routes import create_litestar
 from app.config import Config
 from app.gateway.services import Services
+from app.observability.profiling import DebugFile, Profiling
 from app.schemas.admin import NewKey
 from app.state import api_keys
 from tests.support.asgi import Reply, call
@@ -48,6 +50,19 @@ async def test_what_was_found_is_told_and_listed(tmp_path: Path, kind: str, file
     listed = (await ask(app, "GET", "/admin/debug")).json()["data"]
     assert sorted(file["path"] for file in listed) == sorted(file["path"] for file in report["files"])
     assert all(Path(file["path"]).is_relative_to(tmp_path) for file in listed)
+
+
+async def test_files_are_listed_without_the_event_loop_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def files(_: Profiling) -> list[DebugFile]:
+        threads.append(threading.get_ident())
+        return []
+
+    monkeypatch.setattr(Profiling, "files", files)
+    assert (await ask(gateway(tmp_path), "GET", "/admin/debug")).json() == {"data": []}
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/profile"), ("POST", "/memory")])

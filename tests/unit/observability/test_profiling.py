@@ -6,12 +6,15 @@ import asyncio
 import os
 import pstats
 import stat
+import threading
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.errors import Conflict, InvalidRequest
+from app.observability import profiling as watching
 from app.observability.profiling import MOST_FILES, DebugFile, Profiling
 
 CANARY = "CANARY-7f3a9c"
@@ -111,6 +114,41 @@ async def test_files_are_private_and_the_newest_are_kept(tmp_path: Path) -> None
     assert {file.path for file in report.files} == {file.path for file in files[:2]}
     assert all(mode_of(file) == 0o600 for file in files)
     assert (tmp_path / "other.txt").exists()
+
+
+def test_a_file_that_another_worker_takes_away_meanwhile_hides_no_other(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"profile-{number}.txt").write_text("it stays")
+        (tmp_path / f"memory-{number}.txt").symlink_to("gone")  # listed, and no more there when it is looked at
+    assert [Path(file.path).name[:8] for file in Profiling(tmp_path).files()] == ["profile-"] * 5
+
+
+async def test_a_file_that_another_worker_takes_away_at_once_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_private = watching._write_private
+
+    def write(path: Path, content: bytes) -> Any:
+        written = write_private(path, content)
+        path.unlink()
+        return written
+
+    monkeypatch.setattr(watching, "_write_private", write)
+    report = await Profiling(tmp_path).memory(0.01)
+    assert [Path(file.path).suffix for file in report.files] == [".txt"]
+
+
+async def test_the_event_loop_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_directory, threads = Path.mkdir, []
+
+    def noting(path: Path, *args: Any, **options: Any) -> None:
+        threads.append(threading.get_ident())
+        make_directory(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", noting)
+    await Profiling(tmp_path / "debug").profile(0.01)
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 def test_without_a_directory_there_are_no_files(tmp_path: Path) -> None:
