@@ -162,8 +162,13 @@ async def _page(services: Services, asked: RecordFilter, *, limit: int, before: 
     try:
         page = await read_records(services.state, asked, limit=limit, before_id=before)
     except StateError:
-        own = [line for line in reversed(_read(services.request_log.latest())) if _is_asked_for(line, asked)]
-        return LogPage(data=own[:limit], scope="process")
+        own = reversed(_read(services.request_log.latest()))
+        asked_for = [
+            line
+            for line in own
+            if asked.lets_pass(level=line.level, type=line.type, tenant=line.tenant, at=_from_rfc3339(line.timestamp))
+        ]
+        return LogPage(data=asked_for[:limit], scope="process")
     return LogPage(
         data=_read(record.json for record in page.records), has_more=page.next is not None, last_id=page.next
     )
@@ -178,17 +183,6 @@ def _read(records: Iterable[bytes | msgspec.Raw]) -> list[RequestLine]:
         except msgspec.DecodeError:
             continue
     return lines
-
-
-def _is_asked_for(line: RequestLine, asked: RecordFilter) -> bool:
-    at = _from_rfc3339(line.timestamp)
-    return (
-        (asked.level is None or asked.level.upper() == line.level)
-        and asked.type in (None, line.type)
-        and asked.tenant in (None, line.tenant)
-        and (asked.since is None or at >= asked.since)
-        and (asked.until is None or at < asked.until)
-    )
 
 
 def _lines(page: Sequence[RequestLine]) -> str:

@@ -48,6 +48,23 @@ class RecordFilter(Struct, frozen=True, kw_only=True):
     since: float | None = None
     until: float | None = None
 
+    def lets_pass(self, *, level: str, type: str, tenant: str, at: float) -> bool:  # noqa: A002 - as in the record
+        """Whether a record is asked for.
+
+        Args:
+            level: of the record, as the others.
+            type: what kind of request it was.
+            tenant: whose; empty where that was not known.
+            at: Unix seconds.
+        """
+        return (
+            (self.level is None or self.level.lower() == level.lower())
+            and self.type in (None, type)
+            and self.tenant in (None, tenant)
+            and (self.since is None or at >= self.since)
+            and (self.until is None or at < self.until)
+        )
+
 
 class StoredRecord(Struct, frozen=True):
     """A record as it was written.
@@ -81,16 +98,6 @@ class _Facts(Struct, frozen=True):
     level: str = ""
     type: str = ""
     tenant: str = ""
-
-    def are_asked_for(self, asked: RecordFilter) -> bool:
-        at = self.timestamp.timestamp()
-        return (
-            (asked.level is None or asked.level.lower() == self.level.lower())
-            and asked.type in (None, self.type)
-            and asked.tenant in (None, self.tenant)
-            and (asked.since is None or at >= asked.since)
-            and (asked.until is None or at < asked.until)
-        )
 
 
 _facts = msgspec.json.Decoder(_Facts).decode
@@ -149,4 +156,6 @@ def _asked_for(flat: Sequence[bytes], asked: RecordFilter) -> msgspec.Raw | None
         facts = _facts(record)
     except msgspec.DecodeError:  # another release's, or damaged
         return None
-    return msgspec.Raw(record) if facts.are_asked_for(asked) else None
+    at = facts.timestamp.timestamp()
+    passes = asked.lets_pass(level=facts.level, type=facts.type, tenant=facts.tenant, at=at)
+    return msgspec.Raw(record) if passes else None
