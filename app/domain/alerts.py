@@ -60,6 +60,10 @@ class Reading(Struct, frozen=True, kw_only=True):
             return "critical"
         return "warning" if self.warning is not None and self._reaches(self.warning) else "ok"
 
+    def threshold_of(self, level: Level) -> float:
+        """What a value of this level has reached; of ``ok``, what it keeps clear of."""
+        return self.critical if level == "critical" or self.warning is None else self.warning
+
     def _reaches(self, threshold: float) -> bool:
         return self.value <= threshold if self.falling else self.value >= threshold
 
@@ -194,7 +198,7 @@ def _event(state: AlertState, now: float, *, no_data: bool) -> AlertEvent:
         level=state.seen,
         previous=state.level,
         value=reading.value,
-        threshold=reading.critical if state.seen == "critical" or reading.warning is None else reading.warning,
+        threshold=reading.threshold_of(state.seen),
         unit=reading.unit,
         at=now,
         since=state.seen_since,

@@ -135,14 +135,13 @@ def usd(nano: int) -> float:
 def _as_event(state: AlertState) -> AlertEvent:
     """How an alert stands, as it would be told now."""
     reading = state.reading
-    threshold = reading.critical if state.level == "critical" or reading.warning is None else reading.warning
     return AlertEvent(
         id="",
         alert=state.alert,
         level=state.level,
         previous="ok",
         value=reading.value,
-        threshold=threshold,
+        threshold=reading.threshold_of(state.level),
         unit=reading.unit,
         at=state.since,
         since=state.since,
