@@ -23,7 +23,6 @@ from app.api.auth import require_scope
 from app.api.operation import operation
 from app.config import Config, settings_of
 from app.errors import StateError
-from app.gateway.dashboard import ALONE_S
 from app.gateway.services import Services
 from app.observability.memory import own_limit_bytes
 from app.observability.process import ProcessFigures, ProcessSnapshot
@@ -304,8 +303,7 @@ async def _workers(state: StateConnection) -> Sequence[WorkerFigures] | None:
 
 def _health(services: Services, workers: Sequence[WorkerFigures] | None) -> Health:
     snapshot = services.process.snapshot()
-    decided_alone = services.monotonic() - services.admission.alone_at < ALONE_S
-    has_store = workers is not None and not decided_alone
+    has_store = workers is not None and not services.admission.is_alone_lately
     status: Literal["healthy", "degraded", "draining"] = "healthy" if has_store else "degraded"
     if services.process.draining:
         status = "draining"

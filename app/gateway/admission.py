@@ -52,6 +52,9 @@ _NOT_GOOD = frozenset({"unknown_key", "revoked", "expired"})
 #: When to try again what this worker's share does not cover while the store is away.
 OUTAGE_RETRY_S = 5.0
 
+#: A request that was decided without the store this lately means that the store hardly answers.
+ALONE_S = 5.0
+
 #: Accounts with a budget that are noted between two reports of a worker.
 MOST_BUDGETED = 1000
 
@@ -148,6 +151,11 @@ class Admission:
         self._budgeted: dict[tuple[str, str], Limits] = {}
         self.alone_at = float("-inf")
         self._told_at = float("-inf")
+
+    @property
+    def is_alone_lately(self) -> bool:
+        """Whether a request had to be decided without the store within the last ``ALONE_S``."""
+        return self._monotonic() - self.alone_at < ALONE_S
 
     def limits_of(self, own: Limits) -> Limits:
         """The limits of a key, with the defaults for what it does not set."""

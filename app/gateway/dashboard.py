@@ -38,8 +38,6 @@ ERRORS_EVERY_S: Final = 10.0
 MOST_ERRORS: Final = 20
 #: Changes of alerts that are shown.
 MOST_EVENTS: Final = 20
-#: A request that was decided without the store this lately means that the store hardly answers; see ``/health``.
-ALONE_S: Final = 5.0
 #: Alerts that were not evaluated for this long, nobody evaluates.
 UNMONITORED_S: Final = 60.0
 
@@ -161,7 +159,7 @@ class DashboardBook:
         """What this worker knows alone: what it has not been able to report yet."""
         start_at = int(self._reached_at)
         seconds = max(1, int(self._services.now()) - start_at)
-        counted = bucket_from(self._services.metrics.minute, number=0, start_at=start_at, seconds=seconds)
+        counted = bucket_from(self._services.metrics.minute_so_far(), number=0, start_at=start_at, seconds=seconds)
         return _Reading(
             workers=[self._own_figures()],
             now=[counted],
@@ -210,10 +208,10 @@ class DashboardBook:
 
     def _overview(self, reading: _Reading, at: float, *, degraded: bool) -> wire.Overview:
         services, workers = self._services, reading.workers
-        decided_alone = services.monotonic() - services.admission.alone_at < ALONE_S
+        is_degraded = degraded or services.admission.is_alone_lately
         unmonitored_s = max(UNMONITORED_S, 3 * services.config.monitor_interval_s)
         return wire.Overview(
-            status="draining" if services.process.draining else "degraded" if degraded or decided_alone else "healthy",
+            status="draining" if services.process.draining else "degraded" if is_degraded else "healthy",
             uptime=round(max(0.0, at - min(worker.started_at for worker in workers)), 1),
             version=VERSION,
             versions=sorted({worker.version for worker in workers}),

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.api.health import ALONE_S, STALLED_LOOP_S, not_ready_because, shown_settings
+from app.api.health import STALLED_LOOP_S, not_ready_because, shown_settings
 from app.api.middleware import GatewayApp
 from app.api.routes import create_litestar
 from app.config import Config, settings_of
+from app.gateway.admission import ALONE_S
 from app.gateway.services import Services
 from app.observability.process import PROBE_TICKS, ProcessFigures
 from app.state.figures import WorkerFigures, publish

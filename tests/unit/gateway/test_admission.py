@@ -22,7 +22,7 @@ from app.errors import (
     StateUnavailable,
     Unauthenticated,
 )
-from app.gateway.admission import TOLD_EVERY_S, USUAL_OUTPUT_TOKENS, Admission, AdmissionSettings
+from app.gateway.admission import ALONE_S, TOLD_EVERY_S, USUAL_OUTPUT_TOKENS, Admission, AdmissionSettings
 from app.gateway.ledger import NOTHING_USED, Ledger, Permit
 from app.state.error_replies import error_from_reply
 from app.state.key_memory import KeyMemory
@@ -323,6 +323,15 @@ async def test_without_the_store_a_known_caller_goes_on_and_is_told_so() -> None
     assert (permit.tenant, permit.max_tokens, permit.headers) == ("acme", 50, {})
     assert permit.hold == Hold(input_tokens=10, output_tokens=50, nano=1_000 + 50 * 20)
     assert setup.admission.alone_at == setup.now_s
+
+
+async def test_who_decided_without_the_store_is_alone_for_a_little_while() -> None:
+    setup = Setup(NO_ANSWER)
+    assert not setup.admission.is_alone_lately
+    await setup.admit()
+    assert setup.admission.is_alone_lately
+    setup.now_s += ALONE_S
+    assert not setup.admission.is_alone_lately
 
 
 async def test_a_store_that_is_known_to_be_away_has_not_been_asked() -> None:
