@@ -271,9 +271,8 @@ class Admission:
 
     def _note_budgets(self, caller: Caller, key: ApiKey | None, whose: str) -> None:
         if len(self._budgeted) < MOST_BUDGETED:
-            own = self.limits_of(key.limits if key is not None else caller.limits)
-            tenant = caller.tenant if key is None else key.tenant
-            self._budgeted[tenant, whose] = self.tenant_limits(caller.tag) if whose == TENANT else own
+            own, tenant = (caller.limits, caller.tenant) if key is None else (key.limits, key.tenant)
+            self._budgeted[tenant, whose] = self.tenant_limits(caller.tag) if whose == TENANT else self.limits_of(own)
 
     def take_budgeted(self) -> dict[tuple[str, str], Limits]:
         """Accounts with budgets that were used since the last time, and their limits.
