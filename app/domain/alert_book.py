@@ -6,7 +6,7 @@ read it. All parts are bounded.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from typing import Final
 
 from msgspec import Struct
@@ -77,13 +77,6 @@ class AlertBook(Struct, frozen=True, kw_only=True):
     def without(self, event_ids: Container[str]) -> AlertBook:
         """The book once events have been told."""
         return replace(self, outbox=tuple(event for event in self.outbox if event.id not in event_ids))
-
-    def levels_by_rule(self) -> Mapping[str, Level]:
-        """The worst level of each rule: what it is about (a tenant, a credential) is left out."""
-        rules: dict[str, list[AlertState]] = {}
-        for state in self.alerts:
-            rules.setdefault(state.rule, []).append(state)
-        return {rule: worst(states) for rule, states in rules.items()}
 
     def _remembering(self, events: tuple[AlertEvent, ...]) -> tuple[AlertEvent, ...]:
         if not events:

@@ -89,18 +89,6 @@ def publish_command(figures: WorkerFigures) -> ScriptCall:
     )
 
 
-async def publish(state: StateConnection, figures: WorkerFigures) -> int:
-    """Publishes one worker's figures by themselves, in one round trip.
-
-    Returns:
-        How many workers share the store now.
-
-    Raises:
-        StateError: they were not published; the next turn tries again.
-    """
-    return int(await state.run_script(*publish_command(figures)))
-
-
 async def read_all(state: StateConnection) -> list[WorkerFigures]:
     """The figures of every live worker, ordered by host and start; unreadable ones count as absent.
 

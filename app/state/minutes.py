@@ -54,16 +54,6 @@ def add_minute_command(figures: Mapping[str, int], peaks: Mapping[str, int]) -> 
     return ScriptCall(ADD_MINUTE, (keys.MINUTES, keys.HOURS), words)
 
 
-async def read_minutes(state: StateConnection, last: int) -> list[Bucket]:
-    """The last minutes, the running one among them; see ``BucketReader``."""
-    return await BucketReader(state).minutes(last)
-
-
-async def read_hours(state: StateConnection, last: int) -> list[Bucket]:
-    """The last hours, the running one among them; see ``BucketReader``."""
-    return await BucketReader(state).hours(last)
-
-
 class BucketReader:
     """Reads buckets again and again, and those that are over only once.
 

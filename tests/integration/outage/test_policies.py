@@ -16,7 +16,6 @@ from app.domain.auth import read_key
 from app.gateway.figures import worker_figures
 from app.schemas.admin import KeyLimits
 from app.state import api_keys, keys
-from app.state.figures import publish
 from app.state.key_memory import MEMORY_S
 from tests.support import tokens
 from tests.support.books import Books
@@ -26,6 +25,7 @@ from tests.support.outage import OutOfMemory, Site
 from tests.support.outage_gateway import FILE_KEYS, TAG, Counted, away, services_of, settled, stored_key
 from tests.support.paced_load import MODEL
 from tests.support.simulator import Simulator
+from tests.support.worker_figures import publish
 
 STATIC_KEY = "the-static-key"
 ADMIN_KEY = "the-admin-key"

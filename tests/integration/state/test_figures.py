@@ -7,9 +7,10 @@ import time
 
 from app.state import connect, keys
 from app.state.connection import StateConnection
-from app.state.figures import WorkerFigures, publish, read_all, withdraw
+from app.state.figures import WorkerFigures, read_all, withdraw
 from app.state.secret import shared_secret
 from tests.support.redis import RedisServer
+from tests.support.worker_figures import publish
 
 
 def figures(worker_id: str) -> WorkerFigures:

@@ -20,7 +20,7 @@ from app.observability.record import RequestRecord
 from app.state import connect, keys
 from app.state import minutes as stored
 from app.state.connection import Command, StateConnection
-from app.state.minutes import BucketReader, add_minute_command, read_hours, read_minutes
+from app.state.minutes import BucketReader, add_minute_command
 from tests.support.redis import RedisServer
 from tests.support.server_clock import START_US, ClockedState
 
@@ -80,14 +80,14 @@ async def test_buckets_tell_when_they_were_and_how_much_of_them_has_passed(clock
 async def test_sums_beyond_what_lua_counts_to_are_exact(state: StateConnection) -> None:
     for nano in (2**60 + 1, 2**60 + 2):
         await add(state, {minutes.NANO: nano})
-    assert total(await read_hours(state, 2)).nano == 2**61 + 3
+    assert total(await BucketReader(state).hours(2)).nano == 2**61 + 3
 
 
 async def test_of_gauges_the_highest_is_kept(state: StateConnection) -> None:
     for sessions in (9, 70, 100, 8):
         await add(state, {}, {minutes.SESSIONS_LIVE: sessions})
-    assert total(await read_minutes(state, 2)).peaks == {minutes.SESSIONS_LIVE: 100}
-    assert total(await read_hours(state, 2)).peaks == {minutes.SESSIONS_LIVE: 100}
+    assert total(await BucketReader(state).minutes(2)).peaks == {minutes.SESSIONS_LIVE: 100}
+    assert total(await BucketReader(state).hours(2)).peaks == {minutes.SESSIONS_LIVE: 100}
 
 
 async def test_every_addition_sets_the_time_to_live(clocked: CountedReads) -> None:
@@ -175,7 +175,7 @@ async def test_what_workers_count_is_what_is_read(state: StateConnection) -> Non
         answered(worker, 429, duration_s=0.001)
         worker.used(tenant="acme", model="claude-x", use=Use(input_tokens=5, output_tokens=7, nano=900))
         await add(state, worker.take_minute())
-    whole = total(await read_minutes(state, 2))
+    whole = total(await BucketReader(state).minutes(2))
     assert (whole.requests, whole.errors, whole.client_errors, whole.refused) == (6, 2, 2, 2)
     assert (whole.response.count, whole.response.mean_s) == (2, 0.5)
     assert (whole.cache_hit_rate, whole.of_model) == (1.0, {"claude-x": 6})
@@ -192,7 +192,7 @@ async def test_replicas_that_add_at_once_add_up(server: RedisServer) -> None:
             await add(replica, {minutes.REQUESTS: 2, minutes.NANO: 10**15 + 1})
 
     await asyncio.gather(*(flush(replica, 20) for replica in replicas))
-    whole = total(await read_minutes(replicas[0], 3))
+    whole = total(await BucketReader(replicas[0]).minutes(3))
     assert (whole.requests, whole.nano) == (120, 60 * (10**15 + 1))
     await asyncio.gather(*(replica.close() for replica in replicas))
 

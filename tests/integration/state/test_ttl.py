@@ -16,7 +16,7 @@ from app.state import api_keys, connect, keys
 from app.state.alerts import write_alerts
 from app.state.answers import Slot, join_flight, land_flight
 from app.state.connection import StateConnection
-from app.state.figures import WorkerFigures, publish
+from app.state.figures import WorkerFigures
 from app.state.guesses import GuessBook
 from app.state.kept_answers import keep_command
 from app.state.leader import lead
@@ -30,6 +30,7 @@ from tests.support.redis import RedisServer
 from tests.support.server_clock import ClockedState
 from tests.support.session_store import SessionStore, turn
 from tests.support.stored_ledger import TTLS_S, kind_of, lasting_keys, times_to_live, undeclared_ttls
+from tests.support.worker_figures import publish
 
 NOW = 1_800_000_000.0
 BOUNDS = Limits(requests_per_minute=10, concurrency=5, budget_total_nano=10_000)

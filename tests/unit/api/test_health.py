@@ -14,9 +14,10 @@ from app.config import Config, settings_of
 from app.gateway.admission import ALONE_S
 from app.gateway.services import Services
 from app.observability.process import PROBE_TICKS, ProcessFigures
-from app.state.figures import WorkerFigures, publish
+from app.state.figures import WorkerFigures
 from tests.support.asgi import Reply, call
 from tests.support.services import StateAway, make_services
+from tests.support.worker_figures import publish
 
 CANARY = "CANARY-7f3a9c"
 

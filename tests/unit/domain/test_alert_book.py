@@ -58,10 +58,3 @@ def test_active_alerts_are_those_that_are_not_fine_critical_ones_first() -> None
     book = AlertBook(alerts=(state("a"), state("b", "warning"), state("c", "critical")))
     assert [one.alert for one in book.active] == ["c", "b"]
     assert book.level == "critical"
-
-
-def test_rules_have_the_worst_level_of_what_they_are_about() -> None:
-    book = AlertBook(
-        alerts=(state("budget:acme:day", "warning"), state("budget:other:day", "critical"), state("memory"))
-    )
-    assert book.levels_by_rule() == {"budget": "critical", "memory": "ok"}

@@ -25,11 +25,12 @@ from app.gateway.store_watch import AWAY_AFTER_S, StoreWatch
 from app.state import connect, keys
 from app.state.alerts import read_alerts
 from app.state.connection import StateConnection
-from app.state.figures import WorkerFigures, publish
-from app.state.minutes import add_minute_command, read_minutes
+from app.state.figures import WorkerFigures
+from app.state.minutes import BucketReader, add_minute_command
 from tests.support.alerts import FakeReceiver
 from tests.support.services import make_services
 from tests.support.steered_state import SteeredState
+from tests.support.worker_figures import publish
 
 AWAY = NotTold("it cannot be reached", may_pass=True)
 
@@ -312,7 +313,7 @@ async def test_a_store_that_refuses_to_be_written_counts_as_away() -> None:
 async def test_peaks_go_into_the_bucket_of_the_minute() -> None:
     deployment = Deployment()
     await deployment.turn(deployment.monitor("a"))
-    [bucket] = await read_minutes(deployment.state, 1)
+    [bucket] = await BucketReader(deployment.state).minutes(1)
     assert bucket.peaks == {minutes.REPLICAS: 2}
 
 
@@ -373,7 +374,7 @@ async def test_a_monitor_reads_what_workers_have_told(state: StateConnection) ->
     await create_monitor(Config(), state).turn()
     book = await read_alerts(state)
     assert {one.alert: one.level for one in book.active} == {"memory": "critical", "error_rate": "warning"}
-    [bucket] = await read_minutes(state, 1)
+    [bucket] = await BucketReader(state).minutes(1)
     assert bucket.peaks[minutes.MEMORY_SHARE] == 950
 
 

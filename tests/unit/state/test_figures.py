@@ -9,7 +9,8 @@ import pytest
 from app.domain.credentials import CredentialFigures
 from app.state import connect, keys
 from app.state.connection import StateConnection
-from app.state.figures import WorkerFigures, by_replica, publish, publish_command, read_all, withdraw
+from app.state.figures import WorkerFigures, by_replica, publish_command, read_all, withdraw
+from tests.support.worker_figures import publish
 
 
 @pytest.fixture
