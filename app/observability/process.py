@@ -71,11 +71,6 @@ class ProcessSnapshot(Struct, frozen=True, kw_only=True):
         return self.window_response_ms / self.window_requests if self.window_requests else 0.0
 
     @property
-    def mean_duration_ms(self) -> float:
-        """Mean time until a reply was complete, over the window; 0 without requests."""
-        return self.window_duration_ms / self.window_requests if self.window_requests else 0.0
-
-    @property
     def requests_per_s(self) -> float:
         """Rate over the window."""
         return self.window_requests / self.window_s if self.window_s else 0.0

@@ -60,7 +60,7 @@ def test_means_are_of_the_window(figures: ProcessFigures, clock: Clock) -> None:
     answer(figures, response_s=0.3)
     snapshot = figures.snapshot()
     assert snapshot.mean_response_ms == pytest.approx(200)
-    assert snapshot.mean_duration_ms == pytest.approx(400)
+    assert snapshot.window_duration_ms == pytest.approx(800)
 
 
 def test_what_is_older_than_the_window_no_longer_counts_in_it(figures: ProcessFigures, clock: Clock) -> None:
