@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 #: Headers that ask for another protocol. RFC 9110 section 7.8 lets a server ignore them.
 _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
-#: An idle connection has this long to bring a request when the worker is leaving: a load balancer that keeps
-#: connections may just be sending one, and cannot know whether it may send it twice.
+#: A connection that is idle, or becomes so, has this long to bring a request when the worker is leaving: a load
+#: balancer that keeps connections may just be sending one, and cannot know whether it may send it twice.
 LAST_REQUEST_WAIT_S = 0.5
 
 #: A client that is told ``connection: close`` while it still sends has this long, and this much, to notice. To close at
@@ -157,17 +157,24 @@ class GatewayProtocol(HttpToolsProtocol):
             self._await_headers()
 
     def shutdown(self) -> None:
-        """The worker is leaving: no further request, but one that may already be on its way is answered."""
+        """The worker is leaving: no further request, but one that may already be on its way is answered.
+
+        Called again when the time for that is over, too: then a reply that runs is the last one.
+        """
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = self.loop.call_later(LAST_REQUEST_WAIT_S, self.transport.abort)
-        elif self._is_busy():
+        elif self._is_busy() and (self._last_request or not self.cycle.response_started):
             super().shutdown()
-        else:
+        elif not self._last_request:
             self._last_request = True
-            self._unset_keepalive_if_required()
-            self._stop_awaiting_headers()
-            self._await_headers(min(LAST_REQUEST_WAIT_S, self._limits.header_timeout_s))
+            if not self._is_busy():  # else its reply has said already that the connection is kept
+                self._await_last_request()
+
+    def _await_last_request(self) -> None:
+        self._unset_keepalive_if_required()
+        self._stop_awaiting_headers()
+        self._await_headers(min(LAST_REQUEST_WAIT_S, self._limits.header_timeout_s))
 
     def _is_busy(self) -> bool:
         """Whether a request is being answered; if not, only headers can come, or the rest of a refused body."""
@@ -367,9 +374,12 @@ class GatewayProtocol(HttpToolsProtocol):
         elif cycle.response_complete and cycle.more_body and self.expect_100_continue:
             # The client may or may not send the body now: what comes next cannot be told apart.
             self._linger(LINGER_S)
-        elif self._in_headers and not self._is_busy():
-            self._unset_keepalive_if_required()
-            self._await_headers()
+        elif not self._is_busy():
+            if self._last_request:
+                self._await_last_request()
+            elif self._in_headers:
+                self._unset_keepalive_if_required()
+                self._await_headers()
 
     def timeout_keep_alive_handler(self) -> None:
         """The connection has been idle for long enough, unless a request has come this very moment."""

@@ -161,6 +161,8 @@ class GatewayServer(Server):
         open_requests = len(self.server_state.tasks)
         if open_requests:
             log.warning("Ending %d requests: the limit for finishing them has come.", open_requests)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
         for task in list(self.server_state.tasks):
             task.cancel(SHUTTING_DOWN)
         self._cancelled = True

@@ -1,4 +1,4 @@
-"""An idle connection comes to its end in the moment in which its client sends another request: it is answered.
+"""A kept connection comes to its end in the moment in which its client sends another request: it is answered.
 
 A load balancer that keeps connections cannot know of the end, nor repeat a request that may have been run.
 """
@@ -23,9 +23,17 @@ LIMITS = ConnectionLimits(header_timeout_s=30.0, max_header_bytes=65536, write_b
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with two bytes."""
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    """Answers with two bytes; with the body of the request where it has one, as it comes."""
+    if scope["method"] == "GET":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    more_body = True
+    while more_body:
+        message = await receive()
+        more_body = message.get("more_body", False)
+        await send({"type": "http.response.body", "body": message.get("body", b""), "more_body": more_body})
 
 
 class Client:
@@ -34,8 +42,8 @@ class Client:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
 
-    def send(self) -> None:
-        assert self._socket.send(REQUEST) == len(REQUEST)
+    def send(self, data: bytes = REQUEST) -> None:
+        assert self._socket.send(data) == len(data)
 
     async def receive(self) -> bytes:
         """What comes next; empty at the end of the connection."""
@@ -102,4 +110,51 @@ async def test_request_that_comes_as_the_connection_has_been_idle_for_too_long_i
 async def test_connection_on_which_nothing_comes_is_closed(end: Callable[[GatewayProtocol], None]) -> None:
     async with kept_connection() as (client, ours):
         end(ours)
+        assert await client.receive() == b""
+
+
+@asynccontextmanager
+async def begun_reply() -> AsyncIterator[tuple[Client, GatewayProtocol]]:
+    """A kept connection with a reply on it that has begun; it ends when the client sends one more byte."""
+    async with kept_connection() as (client, ours):
+        client.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\na")
+        reply = await client.receive()
+        while not reply.endswith(b"1\r\na\r\n"):
+            reply += await client.receive()
+        assert b"connection: close" not in reply
+        yield client, ours
+
+
+async def ended(client: Client) -> None:
+    """Ends the reply."""
+    client.send(b"b")
+    rest = b""
+    while not rest.endswith(b"0\r\n\r\n"):
+        rest += await client.receive()
+
+
+async def test_request_behind_a_reply_that_had_begun_before_the_worker_left_is_answered() -> None:
+    async with begun_reply() as (client, ours):
+        ours.shutdown()
+        await ended(client)
+        client.send()
+        reply = await client.receive()
+        assert reply.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in reply
+        assert await client.receive() == b""
+
+
+async def test_reply_that_runs_when_the_time_is_over_is_the_last() -> None:
+    async with begun_reply() as (client, ours):
+        ours.shutdown()
+        ours.shutdown()
+        await ended(client)
+        assert ours.transport.is_closing()
+        assert await client.receive() == b""
+
+
+async def test_connection_on_which_nothing_comes_behind_its_last_reply_is_closed() -> None:
+    async with begun_reply() as (client, ours):
+        ours.shutdown()
+        await ended(client)
         assert await client.receive() == b""
