@@ -200,6 +200,43 @@ async def test_what_was_delivered_is_noted_before_the_next_evaluation() -> None:
     assert (await deployment.book()).outbox == ()
 
 
+async def test_once_it_is_noted_that_all_was_delivered_the_book_is_left_alone() -> None:
+    deployment = Deployment()
+    steered = SteeredState(deployment.state)
+    monitor = deployment.monitor("a", steered)
+    deployment.sources.error_rate = 0.5
+    async with couriers_of(monitor):
+        await deployment.turn(monitor)
+        await deployment.receiver.has_told(1)
+        await deployment.turn(monitor, after_s=0.1)
+        noted = steered.steps.count("write_alerts")
+        await deployment.turn(monitor, after_s=0.1)
+    assert noted == 2
+    assert steered.steps.count("write_alerts") == noted
+
+
+async def test_what_is_delivered_while_the_book_is_written_is_not_delivered_again() -> None:
+    deployment = Deployment()
+    steered = SteeredState(deployment.state)
+    monitor = deployment.monitor("a", steered)
+    deployment.sources.error_rate = 0.5
+    await deployment.turn(monitor)
+    held = steered.hold("write_alerts")
+    writing = asyncio.create_task(deployment.turn(monitor))
+    await held.reached.wait()
+    async with couriers_of(monitor):
+        await deployment.receiver.has_told(1)
+        assert len((await deployment.book()).outbox) == 1, "as it was when the writing began"
+        held.let_go()
+        await writing
+        deployment.sources.error_rate = 0.0
+        await deployment.turn(monitor)
+        await deployment.receiver.has_told(2)
+        await deployment.turn(monitor, after_s=0.1)
+    assert [event.level for event in deployment.receiver.told] == ["critical", "ok"]
+    assert (await deployment.book()).outbox == ()
+
+
 async def test_a_leader_that_was_halted_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     deployment = Deployment()
