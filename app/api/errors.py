@@ -39,7 +39,7 @@ from app.errors import (
     UpstreamStatus,
 )
 from app.observability.record import RequestRecord
-from app.translate.error_bodies import ErrorReply, openai_error
+from app.translate.error_bodies import ErrorReply, openai_code, openai_error
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ def note_bug(error: GatewayError, record: RequestRecord | None) -> None:
 
 
 def cause_of(error: GatewayError) -> str:
-    """One word for the log: the error's code, Anthropic's error type, or its class."""
-    return error.code or (isinstance(error, UpstreamStatus) and error.error_type) or type(error).__name__
+    """One word for the log: the code that the client is told, else Anthropic's error type, or the error's class."""
+    return openai_code(error) or (isinstance(error, UpstreamStatus) and error.error_type) or type(error).__name__
 
 
 async def send_error(error: GatewayError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -181,11 +181,10 @@ class GatewayApp:
         record = exchange.record
         if exchange.streaming:
             self._process.streams -= 1
-        failed = record.failed or record.status >= 500
         duration_s = self._clock() - record.began_at
         response_s = exchange.response_s if exchange.started else duration_s
         if route:
-            self._process.end(record.status, failed=failed, response_s=response_s, duration_s=duration_s)
+            self._process.end(record.status, failed=record.is_error, response_s=response_s, duration_s=duration_s)
             self._metrics.answered(record, route=route, duration_s=duration_s)
             if self._tracer is not None:
                 self._tracer.ended(record, route=route, duration_s=duration_s)

@@ -6,6 +6,7 @@ time. The names are part of the layout that ``app.state.keys`` versions. Source:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -34,7 +35,8 @@ NANO_OF_MODEL: Final = "nano:model:"
 NANO_OF_TENANT: Final = "nano:tenant:"
 PEAK: Final = "peak:"
 
-#: Outcomes of the response cache, and their names.
+#: Classes of tokens and outcomes of the response cache, and their names.
+OF_TOKENS: Final = {name: TOKENS + name for name in ("input", "output", "cache_read", "cache_write")}
 OF_CACHE: Final = {outcome: CACHE + outcome for outcome in ("hit", "joined", "miss", "bypass")}
 
 #: In place of the tenants beyond those that are told apart.
@@ -61,9 +63,18 @@ def _times(name: str) -> Times:
 RESPONSE: Final = _times("response")
 FIRST_TOKEN: Final = _times("first_token")
 
-#: Gauges, in thousandths where they are shares; ``replica`` is the fullest of all.
-SESSIONS_LIVE: Final = "peak:sessions"
-SESSIONS_SHARE: Final = "peak:sessions_share"
-MEMORY_SHARE: Final = "peak:memory_share"
-STORE_MEMORY_SHARE: Final = "peak:store_memory_share"
-REPLICAS: Final = "peak:replicas"
+#: Gauges, in thousandths where they are shares; memory is that of the fullest replica.
+SESSIONS_LIVE: Final = PEAK + "sessions"
+SESSIONS_SHARE: Final = PEAK + "sessions_share"
+MEMORY_SHARE: Final = PEAK + "memory_share"
+STORE_MEMORY_SHARE: Final = PEAK + "store_memory_share"
+REPLICAS: Final = PEAK + "replicas"
+
+#: What may be counted later than it was used, as after an outage of Redis: tokens and money, but nothing that says how
+#: a minute was.
+_EVER_DUE: Final = (TOKENS, NANO, SAVED_NANO)
+
+
+def without_the_moment(figures: Mapping[str, int]) -> dict[str, int]:
+    """Of figures that come too late for their minute, those that count all the same."""
+    return {name: count for name, count in figures.items() if name.startswith(_EVER_DUE)}

@@ -173,6 +173,7 @@ async def send(
     sent = admitted.spending.sent()
     if not record.sent_at:
         record.sent_at = services.monotonic()
+    record.ended_at = 0.0
     request = UpstreamRequest(
         path=MESSAGES_PATH,
         body=body,
@@ -193,7 +194,7 @@ async def send(
         if admitted.credential and isinstance(error, UpstreamStatus) and error.status == 401:
             sent.left = False  # nobody's key: an account of it would only fill the store
         raise
-    record.answered_at = services.monotonic()
+    record.answered_at = record.answered_at or services.monotonic()
     record.attempts += reply.attempts
     record.retries += reply.attempts - 1
     return reply, sent

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 from app.domain.auth import Caller
-from app.domain.calls import MessagesCall
+from app.domain.calls import MessagesCall, Usage
 from app.domain.limits import Refusal, Use
 from app.domain.pricing import WorstCase, worst_case
 from app.domain.sessions import SessionName
@@ -39,6 +39,15 @@ from app.translate.kept_thinking import kept_ids
 
 CACHE_HEADER = "x-claude-wrapper-cache"
 BYPASS = {CACHE_HEADER: "BYPASS"}
+
+
+def _usage_of(use: Use) -> Usage:
+    return Usage(
+        input_tokens=use.input_tokens,
+        cache_creation_input_tokens=use.cache_write_tokens,
+        cache_read_input_tokens=use.cache_read_tokens,
+        output_tokens=use.output_tokens,
+    )
 
 
 class Entry:
@@ -342,6 +351,8 @@ class Entry:
         elif not self._is_settled:
             use = admitted.spending.use(complete=complete)
             self.record.nano, self.record.estimated = use.nano, use.estimated
+            if use.estimated:  # Anthropic has not told it, as of an answer that its client did not wait for
+                self.record.usage = _usage_of(use)
             self._give_back(use)
 
     def served(self) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Final
 
+from app.domain.minutes import without_the_moment
 from app.errors import StateError
 from app.gateway.figures import worker_figures
 from app.gateway.services import Services
@@ -19,6 +21,9 @@ from app.state.figures import PUBLISH_INTERVAL_S, publish_command, withdraw
 from app.state.minutes import add_minute_command
 from app.state.request_log import add_records_commands
 from app.state.watched import seated_commands, watch_commands
+
+#: Counts that have waited for longer say nothing about the minute in which they are reported.
+LATE_S: Final = 60.0
 
 
 class Reports:
@@ -34,6 +39,7 @@ class Reports:
         self._services = services
         self._worker_id = worker_id
         self._host = host
+        self._taken_at = services.monotonic()
 
     async def run(self) -> None:
         """Reports as long as the worker lives, and takes its figures away in the end; the store may be away."""
@@ -47,13 +53,25 @@ class Reports:
                 await withdraw(self._services.state, self._worker_id)
 
     async def report(self) -> None:
-        """One report, if the store is there. What was not counted is reported next time; what may have been is not."""
+        """One report, if the store is there. What was not counted is reported next time; what may have been is not.
+
+        After an outage tokens and money are reported, and how its minutes were is not: it would be taken for the minute
+        in which the store came back.
+        """
         services = self._services
         if not services.state.available:
             return
         counted = services.metrics.take_minute()
+        if services.monotonic() - self._taken_at > LATE_S:
+            counted = without_the_moment(counted)
+        self._taken_at = services.monotonic()
+        try:
+            asking = services.state.pipeline(self._commands(counted))
+        except StateError:  # it was not asked
+            services.metrics.give_back_minute(counted)
+            return
         with suppress(StateError):
-            workers, added, *_ = await services.state.pipeline(self._commands(counted))
+            workers, added, *_ = await asking
             if not isinstance(workers, StateError):
                 services.admission.workers_seen = int(workers)
             if isinstance(added, StateError):

@@ -14,8 +14,7 @@ from app.domain.alert_book import AlertBook
 from app.domain.alerts import SEVERITY
 from app.errors import StateError
 from app.gateway.cluster import ClusterBook, ClusterSample
-from app.observability.handover import Handover
-from app.observability.metrics import (
+from app.observability.catalog import (
     ALERT,
     BREAKER,
     FULLEST,
@@ -30,6 +29,7 @@ from app.observability.metrics import (
     UNSETTLED,
     Labels,
 )
+from app.observability.handover import Handover
 from app.observability.process import ProcessFigures
 from app.observability.totals import Gauges
 from app.state.alerts import read_alerts

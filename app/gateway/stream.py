@@ -124,7 +124,9 @@ class ChatEvents:
         record.model = self.call.model
         try:
             if source is not None:
-                record.usage = source.usage
+                record.usage = usage = source.usage
+                hidden = 0 if self.call.plan.include_reasoning else usage.thinking_tokens
+                record.shown_tokens = usage.output_tokens - hidden
                 record.adjusted = source.report.adjusted if self.finished else ()
                 await source.close()
         finally:

@@ -119,12 +119,13 @@ async def _answer(
                 messages.append(await reply.read())
                 if tape is not None:
                     tape.add(choice, number, messages[-1], is_stream=False)
+            record.ended_at = services.monotonic()
             paused = paused_content(messages[-1]) if call.plan.server_tools else None
         except UpstreamError as error:
             note_request_id(error, reply.headers)
+            record.ended_at = 0.0
             raise
         finally:
-            record.ended_at = services.monotonic()
             await reply.close()
         if (usage := message_usage(messages[-1])) is not None:
             admitted.spending.answered(sent, usage)

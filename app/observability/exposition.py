@@ -28,7 +28,14 @@ from prometheus_client.registry import Collector
 
 from app.domain.credentials import RATES_GOOD_FOR_S, CredentialFigures
 from app.domain.histograms import BUCKETS, PER_OCTAVE
-from app.observability.metrics import CATALOG, CREDENTIAL, REMAINING, SHOWN_BOUNDS_S, Labels, Metric
+from app.observability.catalog import (
+    CATALOG,
+    CREDENTIAL,
+    REMAINING,
+    SHOWN_BOUNDS_S,
+    Labels,
+    Metric,
+)
 from app.observability.totals import NANOSECONDS, Gauges, PodTotals
 from app.observability.version import VERSION
 

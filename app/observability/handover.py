@@ -14,7 +14,8 @@ from typing import Final
 
 from app.domain.credentials import CredentialFigures
 from app.observability.board import BoardFull
-from app.observability.metrics import CPU, WorkerMetrics
+from app.observability.catalog import CPU
+from app.observability.metrics import WorkerMetrics
 from app.observability.seats import Seat
 from app.observability.totals import NANOSECONDS, Gauges, PodTotals, WorkerTotals, encode, pod_totals
 

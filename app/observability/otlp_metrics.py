@@ -28,7 +28,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from app.domain.histograms import PER_OCTAVE, Histogram
-from app.observability.metrics import (
+from app.observability.catalog import (
     CATALOG,
     CPU,
     DURATION,
@@ -42,8 +42,8 @@ from app.observability.metrics import (
     UNSETTLED,
     Labels,
     Metric,
-    WorkerMetrics,
 )
+from app.observability.metrics import WorkerMetrics
 from app.observability.totals import Gauges
 from app.observability.version import DISTRIBUTION, VERSION
 

@@ -23,7 +23,7 @@ class RequestRecord(Struct):
         usage: tokens, where the answer is known.
         adjusted: what of the request had another effect than asked for, as only the answer could tell.
         error_code: ``code`` or type of the error that the client was told.
-        failed: the answer broke off after its first byte, or the gateway or Anthropic failed.
+        failed: the answer broke off after its first byte.
         client_left: the client closed its connection before the reply was complete.
         bytes_in: length of the request body as announced by its header.
         bytes_out: length of the reply body.
@@ -46,9 +46,10 @@ class RequestRecord(Struct):
         translated_at: it was decoded and translated.
         admitted_at: it was let in, or refused.
         sent_at: its first call left for Anthropic.
-        answered_at: Anthropic's reply headers were there.
+        answered_at: the headers of Anthropic's first reply were there.
         first_token_at: the first frame of a stream with a part of the answer was there.
-        ended_at: Anthropic's last reply was complete.
+        shown_tokens: of ``usage``, the output tokens that a stream has shown.
+        ended_at: Anthropic's last reply was complete; 0 also where it broke off.
     """
 
     request_id: str
@@ -88,3 +89,9 @@ class RequestRecord(Struct):
     answered_at: float = 0.0
     first_token_at: float = 0.0
     ended_at: float = 0.0
+    shown_tokens: int = 0
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it failed on the gateway's side or Anthropic's: a 5xx, or an answer that broke off."""
+        return self.failed or self.status >= 500

@@ -70,7 +70,7 @@ class RequestLine(Struct):
         broken: the reply broke off after its first byte.
         client_left: the client did not wait for the end.
         upstream_ms: from its call to the headers of Anthropic's reply; of plain requests to its end.
-        first_token_ms: from the beginning to the first frame of a stream.
+        first_token_ms: until the first frame of a stream with a part of the answer.
         overhead_ms: what the gateway has added: to a plain request all but its call, to a stream until its call.
         slow: the gateway's own steps that took too long.
         read_ms: this and the following are its other steps, see ``steps.py``.
@@ -271,6 +271,12 @@ _TOLD: Final = (
     "retries",
     "cache",
     "adjusted",
+    "read_ms",
+    "translate_ms",
+    "admit_ms",
+    "prepare_ms",
+    "upstream_ms",
+    "finish_ms",
     "first_token_ms",
     "overhead_ms",
     "tenant",

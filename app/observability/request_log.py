@@ -20,8 +20,9 @@ from msgspec import UNSET, Struct
 from app.config import Config, SettingError
 from app.errors import StateUnavailable
 from app.observability.body_excerpts import BodyExcerpts
+from app.observability.catalog import SLOW
 from app.observability.line_writer import LineWriter
-from app.observability.metrics import SLOW, WorkerMetrics
+from app.observability.metrics import WorkerMetrics
 from app.observability.record import RequestRecord
 from app.observability.request_line import Kind, add_steps, as_text, kind_of, line_of
 from app.observability.steps import overhead_s, slow_steps
@@ -160,7 +161,7 @@ class RequestLog:
             duration_s: until its reply was complete.
         """
         kind = kind_of(record.path)
-        is_bad = record.failed or record.status >= 500
+        is_bad = record.is_error
         added_s = overhead_s(record, duration_s=duration_s)
         slow: list[tuple[str, float]] = []
         if (duration_s if added_s is None else added_s) > self._slow_s:
@@ -231,11 +232,12 @@ class RequestLog:
             return known
         if _OWN_ID.fullmatch(text):  # each is met once
             return text
-        cut = text[:LONGEST_TEXT]
-        cleaned = self._redact(cut if cut.isprintable() else ascii(cut)[1:-1])
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[text] = cleaned
+        kept = text[: 2 * LONGEST_TEXT]  # so that a secret is masked that goes on behind what is shown
+        cleaned = self._redact(kept if kept.isprintable() else ascii(kept)[1:-1])[:LONGEST_TEXT]
+        if len(text) <= LONGEST_TEXT:  # longer ones are no names, and would fill the memory
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[text] = cleaned
         return cleaned
 
     def _tell_slow(self, record: RequestRecord, slow: list[tuple[str, float]]) -> None:

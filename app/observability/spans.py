@@ -3,7 +3,7 @@
     POST /v1/chat/completions        server span, the whole request
     |-- admit                        decoded and translated, until it was let in or refused
     |-- chat claude-...              client span: its calls of Claude, from the first one's leaving to the last's end
-    |-- stream                       from the first frame to the last one
+    |-- stream                       from the first frame with content to the last
     `-- settle                       from the settlement's leaving to the store's answer; may end after the request
 
 Retries, the calls of ``n`` above 1 and those that continue a ``pause_turn`` are one span, whose id all of them tell
@@ -63,7 +63,7 @@ class SpanMaker:
         """
         record, trace, ended_at = ended.record, ended.trace, ended.ended_at
         tree = _Tree(self._resource, ended, epoch_ns=epoch_ns, bits=self._bits)
-        tree.add_server_span(_server_name(ended), _server_attributes(ended), _ERROR if _failed(record) else _FINE)
+        tree.add_server_span(_server_name(ended), _server_attributes(ended), _ERROR if record.is_error else _FINE)
         began_at = record.translated_at or record.read_at or record.began_at
         if record.admitted_at:
             tree.add("admit", began_at, record.admitted_at, {"claude_wrapper.verdict": record.verdict})
@@ -206,11 +206,6 @@ def _server_attributes(ended: Ended) -> Attributes:
         if is_so:
             attributes[f"claude_wrapper.{name}"] = True
     return attributes
-
-
-def _failed(record: RequestRecord) -> bool:
-    """Whether it failed on the gateway's side or Anthropic's: what a client does wrong is no error of a server span."""
-    return record.failed or record.status >= 500
 
 
 def _call_failed(record: RequestRecord) -> bool:

@@ -63,7 +63,10 @@ def exports_telemetry(endpoint: str, environ: Mapping[str, str]) -> bool:
             f"OTEL_EXPORTER_OTLP_PROTOCOL: only {_SPOKEN} is spoken here; name the collector's HTTP port (4318)."
         )
     if not all(map(_is_installed, _NEEDED)):
-        raise SettingError(f"{_SETTING}: needs OpenTelemetry's packages: pip install 'claude-wrapper[otel]'.")
+        raise SettingError(
+            f"{_SETTING}: needs OpenTelemetry's packages (the extra otel): "
+            "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http."
+        )
     for name in ("OTEL_BSP_SCHEDULE_DELAY", "OTEL_METRIC_EXPORT_INTERVAL"):
         milliseconds(environ, name, 1.0)
     return True

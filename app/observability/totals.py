@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from app.domain.credentials import CredentialFigures, together
-from app.observability.metrics import Labels
+from app.observability.catalog import Labels
 
 #: By metric and labels.
 Counters: TypeAlias = dict[str, dict[Labels, int]]

@@ -52,5 +52,10 @@ def openai_error_frame(error: GatewayError, *, request_id: str = "", client_cred
     return frame(_body(meaning_of(error, request_id=request_id, client_credential=client_credential)))
 
 
+def openai_code(error: GatewayError) -> str | None:
+    """The ``code`` that an OpenAI client is told; ``None`` where it is told none."""
+    return meaning_of(error).code
+
+
 def _body(meaning: Meaning) -> bytes:
     return _encode(_Body(_Error(meaning.message, meaning.type, meaning.param, meaning.code)))

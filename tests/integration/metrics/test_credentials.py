@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.observability.metrics import CREDENTIAL, REMAINING
+from app.observability.catalog import CREDENTIAL, REMAINING
 from app.upstream.credentials import label_of
 from tests.support.processes import eventually
 from tests.support.redis import RedisServer, shared_server

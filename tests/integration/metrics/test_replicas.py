@@ -9,7 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.observability.metrics import ADMISSIONS, REQUESTS, SESSIONS, STORE_MEMORY, TOKENS
+from app.observability.catalog import (
+    ADMISSIONS,
+    REQUESTS,
+    SESSIONS,
+    STORE_MEMORY,
+    TOKENS,
+)
 from tests.support.redis import RedisServer, shared_server
 from tests.support.replicas import Replicas, running_replicas
 from tests.support.scraped import Scraped, fallen, scrape

@@ -17,8 +17,7 @@ from collections.abc import Iterator, Sequence
 import psutil
 import pytest
 
-from app.observability.handover import EVERY_S
-from app.observability.metrics import (
+from app.observability.catalog import (
     CATALOG,
     DURATION,
     FIRST_TOKEN,
@@ -30,6 +29,7 @@ from app.observability.metrics import (
     TOKENS,
     UPSTREAM_CALLS,
 )
+from app.observability.handover import EVERY_S
 from tests.support.counted_load import Answer, CountedLoad
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.processes import eventually

@@ -14,7 +14,7 @@ from app.domain.key_file import parse_key_file
 from app.domain.upstream import UpstreamReply, UpstreamRequest
 from app.errors import UpstreamUnreachable
 from app.gateway.services import Services
-from app.observability.metrics import REQUESTS
+from app.observability.catalog import REQUESTS
 from tests.support.asgi import Headers, Reply, call
 from tests.support.scraped import ACCEPT_OPENMETRICS, Scraped, problems
 from tests.support.services import StateAway, make_services

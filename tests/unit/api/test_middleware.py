@@ -339,11 +339,15 @@ async def test_failures_are_logged_always(log: io.StringIO) -> None:
     assert (line["status"], line["error_code"]) == (502, "upstream_unreachable")
 
 
-async def test_anthropics_own_word_for_an_error_is_logged(log: io.StringIO) -> None:
-    error = UpstreamStatus("Overloaded", status=529, error_type="overloaded_error")
-    await call(wrap(raising(error)), "GET", "/x")
+@pytest.mark.parametrize(
+    ("error_type", "status", "told"), [("overloaded_error", 529, "overloaded"), ("api_error", 500, "api_error")]
+)
+async def test_the_code_that_the_client_is_told_is_logged_or_anthropics_own_word(
+    log: io.StringIO, error_type: str, status: int, told: str
+) -> None:
+    reply = await call(wrap(raising(UpstreamStatus("no", status=status, error_type=error_type))), "GET", "/x")
     (line,) = lines(log)
-    assert (line["status"], line["error_code"]) == (503, "overloaded_error")
+    assert line["error_code"] == told == (reply.error["code"] or error_type)
 
 
 async def test_neither_keys_nor_queries_nor_bodies_are_logged(log: io.StringIO) -> None:

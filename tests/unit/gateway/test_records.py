@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from app.domain import minutes
-from app.errors import GatewayError, UpstreamStatus
+from app.errors import GatewayError, UpstreamStatus, UpstreamUnreachable
 from app.gateway.complete import complete
 from app.gateway.stream import ChatEvents
-from app.observability import metrics
+from app.observability import catalog
 from app.observability.record import RequestRecord
 from tests.support.corridor import ANN, CACHED, MODEL, Corridor, caller, frames_of, new_record
 from tests.support.fake_upstream import FakeReply, message, stream, text
@@ -45,11 +45,44 @@ async def test_a_stream_notes_its_first_token_and_its_end() -> None:
 async def test_what_it_has_cost_is_counted_once() -> None:
     corridor = Corridor(answer())
     record = await asked(corridor)
-    counters, minute = corridor.services.metrics.counters, corridor.services.metrics.minute
+    counters, minute = corridor.services.metrics.counters, corridor.services.metrics.minute_so_far()
     assert record.nano > 0
-    assert counters[metrics.COST.name] == {(MODEL,): record.nano}
-    assert counters[metrics.TOKENS.name][(MODEL, "output")] == 3
+    assert counters[catalog.COST.name] == {(MODEL,): record.nano}
+    assert counters[catalog.TOKENS.name][(MODEL, "output")] == 3
     assert minute["nano:tenant:acme"] == minute[minutes.NANO] == record.nano
+
+
+async def test_a_stream_that_is_left_notes_what_it_has_cost_and_used() -> None:
+    corridor, record = Corridor(FakeReply(*stream("a" * 400, "b"))), new_record()
+    events = ChatEvents(corridor.services, corridor.read("Hi", stream=True), record, ANN)
+    await events.next()
+    await events.next()
+    await events.close()
+    assert record.estimated
+    assert record.usage is not None
+    tokens = corridor.services.metrics.counters[catalog.TOKENS.name]
+    assert record.usage.output_tokens == tokens[MODEL, "output"] > 1
+
+
+async def test_hidden_thinking_is_no_part_of_the_pace_of_what_is_shown() -> None:
+    corridor, record = Corridor(FakeReply(*stream("a", "b", "c"))), new_record()
+    await frames_of(ChatEvents(corridor.services, corridor.read("Hi", stream=True), record, ANN))
+    assert record.usage is not None
+    assert record.shown_tokens == record.usage.output_tokens - record.usage.thinking_tokens
+
+
+async def test_a_plain_call_that_is_cut_in_its_body_has_no_end() -> None:
+    corridor, record = Corridor(FakeReply(UpstreamUnreachable("gone"))), new_record()
+    with pytest.raises(UpstreamUnreachable):
+        await complete(corridor.services, corridor.read("Hi"), record, ANN)
+    assert record.answered_at > 0.0
+    assert record.ended_at == 0.0
+
+
+async def test_a_stream_that_says_nothing_has_its_end_for_a_first_token() -> None:
+    corridor, record = Corridor(FakeReply(*stream())), new_record()
+    await frames_of(ChatEvents(corridor.services, corridor.read("Hi", stream=True), record, ANN))
+    assert record.first_token_at > 0.0
 
 
 async def test_a_call_that_was_repeated_says_so() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from app.domain import minutes
+from app.domain.buckets import Bucket
 from app.errors import StateError
-from app.gateway.report import Reports
+from app.gateway.report import LATE_S, Reports
 from app.state.figures import read_all
-from app.state.minutes import read_minutes
+from app.state.minutes import BucketReader
 from app.state.watched import seated, watched
 from tests.support.corridor import TRIP, Corridor
 from tests.support.fake_upstream import FakeReply, message, text
@@ -28,9 +29,14 @@ def answered(requests: int = 1, **settings: Any) -> Corridor:
     return corridor
 
 
+async def minutes_of(corridor: Corridor) -> list[Bucket]:
+    """The last minutes, as all replicas see them."""
+    return await BucketReader(corridor.state).minutes(2)
+
+
 async def counted(corridor: Corridor) -> int:
-    """Requests of the minute, as all replicas see them."""
-    return sum(bucket.requests for bucket in await read_minutes(corridor.state, 2))
+    """Requests of the last minutes."""
+    return sum(bucket.requests for bucket in await minutes_of(corridor))
 
 
 async def test_a_report_tells_how_the_worker_is_doing_and_what_it_has_counted() -> None:
@@ -65,6 +71,29 @@ async def test_while_the_store_is_away_counts_wait(monkeypatch: pytest.MonkeyPat
     assert corridor.services.metrics.minute[minutes.REQUESTS] == 7
     await reports(corridor).report()
     assert await counted(corridor) == 7
+
+
+async def test_after_an_outage_the_minute_of_its_end_is_not_blamed_for_it() -> None:
+    corridor = answered(7)
+    corridor.services.metrics.minute[minutes.NANO] = 5
+    told = reports(corridor)
+    at = corridor.services.monotonic()
+    corridor.services.monotonic = lambda: at + 2 * LATE_S
+    await told.report()
+    (bucket,) = [one for one in await minutes_of(corridor) if one.nano]
+    assert (bucket.requests, bucket.nano) == (0, 5)
+
+
+async def test_a_report_that_is_not_asked_at_all_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    corridor = answered(7)
+
+    def turns_away(_: Any, **__: Any) -> Any:
+        raise StateError("too many calls are waiting for it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corridor.state, "pipeline", turns_away)
+        await reports(corridor).report()
+    assert corridor.services.metrics.minute[minutes.REQUESTS] == 7
 
 
 async def test_counts_that_the_store_refuses_are_told_again(monkeypatch: pytest.MonkeyPatch) -> None:

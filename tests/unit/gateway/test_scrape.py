@@ -12,8 +12,7 @@ from app.domain.alert_book import AlertBook
 from app.domain.alerts import AlertState, Level, Reading
 from app.gateway.cluster import ClusterBook, ClusterSample
 from app.gateway.scrape import ALERTS_EVERY_S, Scrape, alert_gauges, cluster_gauges, worker_gauges
-from app.observability.handover import Handover
-from app.observability.metrics import (
+from app.observability.catalog import (
     ALERT,
     BREAKER,
     IN_FLIGHT,
@@ -22,8 +21,9 @@ from app.observability.metrics import (
     SESSIONS,
     STORE_MEMORY,
     UNSETTLED,
-    WorkerMetrics,
 )
+from app.observability.handover import Handover
+from app.observability.metrics import WorkerMetrics
 from app.observability.process import ProcessFigures
 from app.observability.seats import only_seat
 from app.state import connect, keys

@@ -6,9 +6,7 @@ import pytest
 
 from app.domain.credentials import RATES_GOOD_FOR_S, CredentialFigures, RateLeft
 from app.domain.histograms import BOUNDS_S
-from app.observability.exposition import credential_gauges, render
-from app.observability.handover import Handover
-from app.observability.metrics import (
+from app.observability.catalog import (
     CATALOG,
     COST,
     CREDENTIAL,
@@ -17,8 +15,10 @@ from app.observability.metrics import (
     REMAINING,
     REQUESTS,
     SHOWN_BOUNDS_S,
-    WorkerMetrics,
 )
+from app.observability.exposition import credential_gauges, render
+from app.observability.handover import Handover
+from app.observability.metrics import WorkerMetrics
 from app.observability.seats import only_seat
 from app.observability.totals import Gauges, PodTotals
 from app.observability.version import VERSION

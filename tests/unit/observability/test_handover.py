@@ -9,8 +9,15 @@ import pytest
 from app.domain.credentials import CredentialFigures
 from app.observability import handover as handover_module
 from app.observability.board import MetricsBoard
+from app.observability.catalog import (
+    CPU,
+    HTTP_DURATION,
+    REDIS,
+    REQUESTS,
+    RSS,
+)
 from app.observability.handover import Handover
-from app.observability.metrics import CPU, HTTP_DURATION, REDIS, REQUESTS, RSS, WorkerMetrics
+from app.observability.metrics import WorkerMetrics
 from app.observability.seats import Seat, only_seat
 from tests.support.chat_wire import until
 

@@ -13,8 +13,9 @@ from opentelemetry.sdk.resources import Resource
 
 from app.domain.histograms import BOUNDS_S, BUCKETS
 from app.domain.limits import Use
-from app.observability import metrics as catalog
-from app.observability.metrics import CATALOG, SHOWN_BOUNDS_S, WorkerMetrics
+from app.observability import catalog
+from app.observability.catalog import CATALOG, SHOWN_BOUNDS_S
+from app.observability.metrics import WorkerMetrics
 from app.observability.otlp_metrics import (
     Period,
     attributes_of,

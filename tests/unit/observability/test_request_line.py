@@ -140,7 +140,7 @@ def test_what_was_written_can_be_read_again() -> None:
 def test_text_tells_first_what_happened() -> None:
     assert as_text(line(chat_request()), is_coloured=False) == (
         "2026-11-24T10:00:00.000Z INFO POST /v1/chat/completions 200 812.5 ms  "
-        "claude-opus-5-5 (asked for opus) tokens=11+14 cost=$0.012300 cache=bypass overhead_ms=12.5 "
+        "claude-opus-5-5 (asked for opus) tokens=11+14 cost=$0.012300 cache=bypass upstream_ms=800.0 overhead_ms=12.5 "
         "tenant=acme key_id=0123456789ab request_id=cw-019ab3f2c1d5-e0f3a21c-1f"
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.config import Config, SettingError
 from app.observability.body_excerpts import BodyExcerpts
-from app.observability.metrics import SLOW
+from app.observability.catalog import SLOW
 from app.observability.request_log import (
     LONGEST_TEXT,
     MOST_KEPT,
@@ -181,12 +181,22 @@ def test_what_is_very_long_is_cut() -> None:
     assert len(here.lines[0]["path"]) == len(here.lines[0]["model_asked"]) == LONGEST_TEXT
 
 
+def test_a_secret_that_goes_on_behind_what_is_shown_is_masked() -> None:
+    secret = "0123456789abcdef" * 4
+    here = LogHere(secrets=(secret,))
+    here.note(request("/" + "a" * (LONGEST_TEXT - 62) + "/" + secret))
+    assert secret[:8] not in here.text
+    assert len(here.lines[0]["path"]) <= LONGEST_TEXT
+
+
 def test_texts_that_were_looked_at_do_not_fill_the_memory() -> None:
     here = LogHere()
     for number in range(3000):
         here.note(request(f"/v1/sessions/{number}"))
     assert here.lines[2999]["path"] == "/v1/sessions/2999"
     assert len(here.log._known) <= 1024
+    here.note(request("/" + "x" * 60_000))
+    assert max(map(len, here.log._known)) <= LONGEST_TEXT
 
 
 def test_text_has_colours_where_they_are_asked_for() -> None:

@@ -52,7 +52,7 @@ def test_a_protocol_that_is_not_spoken_is_refused() -> None:
 @pytest.mark.parametrize("missing", ["opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"])
 def test_packages_that_are_missing_are_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "_is_installed", lambda package: package != missing)
-    with pytest.raises(SettingError, match=r"pip install 'claude-wrapper\[otel\]'"):
+    with pytest.raises(SettingError, match=r"pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"):
         exports_telemetry(URL, {})
 
 
