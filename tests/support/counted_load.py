@@ -5,22 +5,15 @@ What was answered is kept, to be compared with what a gateway has counted.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import json
-import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
 
 from msgspec import Struct
 
-from tests.support.chat_wire import Reply, Wire, post
-
-#: Has neither sampling limits nor thinking to pay for.
-MODEL: Final = "claude-haiku-4-5"
+from tests.support.chat_wire import Wire, post
+from tests.support.paced_load import asking, question, read_answer
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -58,55 +51,21 @@ class CountedLoad:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[CountedLoad]:
         """Asks until the block ends, then waits for the answers that are due."""
-        asking: set[asyncio.Task[None]] = set()
-        pace = asyncio.create_task(self._pace(asking))
-        try:
+        async with asking(self._ask, per_second=self._per_second):
             yield self
-        finally:
-            pace.cancel()
-            await asyncio.gather(pace, return_exceptions=True)
-            await asyncio.gather(*asking)
 
-    async def _pace(self, asking: set[asyncio.Task[None]]) -> None:
-        began = time.monotonic()
-        for number in itertools.count():
-            await asyncio.sleep(max(0.0, began + number / self._per_second - time.monotonic()))
-            task = asyncio.create_task(self._ask(number, streamed=number % 2 == 1))
-            asking.add(task)
-            task.add_done_callback(asking.discard)
-
-    async def _ask(self, number: int, *, streamed: bool) -> None:
+    async def _ask(self, number: int) -> None:
+        streamed = number % 2 == 1
         whole, used = False, Counter[str]()
         try:
             wire = await Wire.open(self._port)
             try:
-                wire.send(post(_body(number, streamed)))
-                whole, used = _read(await wire.reply(), streamed)
+                wire.send(post(question(number, streamed)))
+                reply = await wire.reply()
+                fault, used = read_answer(reply.status, reply.body, streamed)
+                whole = not fault
             finally:
                 wire.close()
         except (OSError, EOFError):
             pass
         self.answers.append(Answer(streamed=streamed, ended_at=time.monotonic(), whole=whole, used=used))
-
-
-def _body(number: int, streamed: bool) -> bytes:
-    request: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": f"Question {number}."}]}
-    if streamed:
-        request |= {"stream": True, "stream_options": {"include_usage": True}}
-    return json.dumps(request).encode()
-
-
-def _read(reply: Reply, streamed: bool) -> tuple[bool, Counter[str]]:
-    """Whether a reply is whole, and what it tells to have been used."""
-    if reply.status != 200:
-        return False, Counter()
-    if not streamed:
-        return True, _tokens(json.loads(reply.body)["usage"])
-    found = re.search(rb'data: (\{[^\n]*"usage":\{[^\n]*\})\n', reply.body)
-    if found is None or not reply.body.endswith(b"data: [DONE]\n\n"):
-        return False, Counter()
-    return True, _tokens(json.loads(found[1])["usage"])
-
-
-def _tokens(usage: dict[str, int]) -> Counter[str]:
-    return Counter(input=usage["prompt_tokens"], output=usage["completion_tokens"])

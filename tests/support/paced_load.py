@@ -12,8 +12,8 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
 from msgspec import Struct
@@ -98,25 +98,9 @@ class PacedLoad:
         self._numbers = itertools.count()
         self.answers: list[Answer] = []
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Asks until the block ends, then waits for the answers that are due."""
-        asking: set[asyncio.Task[None]] = set()
-        pace = asyncio.create_task(self._pace(asking))
-        try:
-            yield
-        finally:
-            pace.cancel()
-            await asyncio.gather(pace, return_exceptions=True)
-            await asyncio.gather(*asking)
-
-    async def _pace(self, asking: set[asyncio.Task[None]]) -> None:
-        began = time.monotonic()
-        for count in itertools.count():
-            await asyncio.sleep(max(0.0, began + count / self._per_second - time.monotonic()))
-            task = asyncio.create_task(self._ask())
-            asking.add(task)
-            task.add_done_callback(asking.discard)
+        return asking(lambda _: self._ask(), per_second=self._per_second)
 
     async def ask_each(self, times: int = 1) -> None:
         """Asks for every client so many times, at the same time."""
@@ -145,12 +129,12 @@ class PacedLoad:
 
     async def _answer(self, client: Client, number: int, streamed: bool, began_at: float) -> Answer:
         wire = self._idle.pop() if self._idle else await Wire.open(self._port)
-        wire.send(post(_body(number, streamed), headers=f"authorization: Bearer {client.key}\r\n"))
+        wire.send(post(question(number, streamed), headers=f"authorization: Bearer {client.key}\r\n"))
         status, headers = await wire.head()
         took_s = time.monotonic() - began_at
         body = await wire.rest(headers)
         self._idle.append(wire)
-        code, used = _read(status, body, streamed)
+        code, used = read_answer(status, body, streamed)
         return Answer(
             client=client.name,
             streamed=streamed,
@@ -164,14 +148,42 @@ class PacedLoad:
         )
 
 
-def _body(number: int, streamed: bool) -> bytes:
+@asynccontextmanager
+async def asking(ask: Callable[[int], Coroutine[Any, Any, None]], *, per_second: float) -> AsyncIterator[None]:
+    """Asks at an even rate until the block ends, then waits for the answers that are due.
+
+    Args:
+        ask: asks the question of a number, from 0 on.
+        per_second: questions.
+    """
+    asked: set[asyncio.Task[None]] = set()
+
+    async def keep_pace() -> None:
+        began = time.monotonic()
+        for number in itertools.count():
+            await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
+            task = asyncio.create_task(ask(number))
+            asked.add(task)
+            task.add_done_callback(asked.discard)
+
+    pace = asyncio.create_task(keep_pace())
+    try:
+        yield
+    finally:
+        pace.cancel()
+        await asyncio.gather(pace, return_exceptions=True)
+        await asyncio.gather(*asked)
+
+
+def question(number: int, streamed: bool) -> bytes:
+    """A request that is like no other of its load."""
     request: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": f"Question {number}."}]}
     if streamed:
         request |= {"stream": True, "stream_options": {"include_usage": True}}
     return json.dumps(request).encode()
 
 
-def _read(status: int, body: bytes, streamed: bool) -> tuple[str, Counter[str]]:
+def read_answer(status: int, body: bytes, streamed: bool) -> tuple[str, Counter[str]]:
     """What is wrong with a reply, if anything, and what it tells to have been used."""
     if status != 200:
         return str(json.loads(body)["error"]["code"]), Counter()
