@@ -12,20 +12,19 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from app.api.auth import is_open, presented, presented_keys
 from app.api.compression import Compression
 from app.api.cors import Cors, Headers
 from app.api.errors import cause_of, send_error, unexpected
+from app.api.exchange import Exchange
 from app.api.request_ids import RequestIds
 from app.domain.auth import ANONYMOUS, Caller
 from app.errors import ClientDisconnected, GatewayError, NotFound, Overloaded, ShuttingDown
 from app.gateway.services import Services
 from app.observability.body_excerpts import BodyExcerpts
-from app.observability.process import ProcessFigures
 from app.observability.record import RequestRecord
-from app.observability.server_timing import server_timing
 
 #: Routes of probes and operators: answered also at the bound of requests in flight, and left out of the figures.
 OPERATORS_PREFIXES = ("/health", "/metrics", "/dashboard", "/logs")
@@ -38,9 +37,6 @@ OTHER_ROUTES = "other"
 
 #: Larger bodies are read for keys only that this worker knows: whoever makes a key up must not make it work hard.
 SMALL_BODY_BYTES = 64 * 1024
-
-#: The state store is away, or did not answer this request.
-DEGRADED: Headers = [(b"x-claude-wrapper-degraded", b"state")]
 
 #: Litestar remembers the last 1024 paths that it has routed: a longer path is never a route, and would only fill that.
 LONGEST_PATH = 4096
@@ -105,7 +101,7 @@ class GatewayApp:
         state["request_id"] = record.request_id
         state["record"] = record
         record.began_at = self._clock()
-        exchange = _Exchange(
+        exchange = Exchange(
             send,
             record,
             self._added_headers(record, headers),
@@ -176,7 +172,7 @@ class GatewayApp:
             record.degraded = True
         return added
 
-    def _settle(self, exchange: _Exchange, headers: Mapping[bytes, bytes], *, route: str) -> None:
+    def _settle(self, exchange: Exchange, headers: Mapping[bytes, bytes], *, route: str) -> None:
         """Counts the request, unless it has no ``route``, and writes its line of the log."""
         record = exchange.record
         if exchange.streaming:
@@ -205,12 +201,12 @@ def _is_small(headers: Mapping[bytes, bytes]) -> bool:
     return length.isdigit() and len(length) < 10 and int(length) <= SMALL_BODY_BYTES
 
 
-async def _send_preflight(headers: Headers, exchange: _Exchange) -> None:
+async def _send_preflight(headers: Headers, exchange: Exchange) -> None:
     await exchange.send({"type": "http.response.start", "status": 204, "headers": headers})
     await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _fail(error: GatewayError, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+async def _fail(error: GatewayError, scope: Scope, receive: Receive, exchange: Exchange) -> None:
     """Answers with the error; a reply that has begun is left unfinished, and the server cuts the connection."""
     record = exchange.record
     if not exchange.started:
@@ -220,71 +216,3 @@ async def _fail(error: GatewayError, scope: Scope, receive: Receive, exchange: _
     else:
         record.failed = True
         record.error_code = record.error_code or cause_of(error)
-
-
-def _and_head(allow: bytes) -> bytes:
-    """The methods of a route as Litestar lists them in its reply to ``OPTIONS``, with the one that is answered here."""
-    return allow if b"HEAD" in allow else allow.replace(b"GET", b"GET, HEAD")
-
-
-class _Exchange:
-    """One request and what has been sent of its reply."""
-
-    __slots__ = (
-        "_added",
-        "_clock",
-        "_head",
-        "_process",
-        "_send",
-        "_tells_times",
-        "record",
-        "response_s",
-        "started",
-        "streaming",
-    )
-
-    def __init__(
-        self,
-        send: Send,
-        record: RequestRecord,
-        added: Headers,
-        process: ProcessFigures,
-        clock: Callable[[], float],
-        *,
-        tells_times: bool,
-    ) -> None:
-        self._send = send
-        self._added = added
-        self._process = process
-        self._clock = clock
-        self._tells_times = tells_times
-        self._head = record.method == "HEAD"
-        self.record = record
-        self.response_s = 0.0
-        self.started = False
-        self.streaming = False
-
-    async def send(self, message: Message) -> None:
-        """The ``send`` that the wrapped app gets."""
-        if message["type"] == "http.response.body":
-            if self._head:
-                message = {**message, "body": b""}
-            else:
-                self.record.bytes_out += len(message["body"])
-        elif message["type"] == "http.response.start":
-            self.started = True
-            self.response_s = self._clock() - self.record.began_at
-            self.record.status = message["status"]
-            if self.record.stream and message["status"] < 400:
-                self.streaming = True
-                self._process.streams += 1
-            # A new list: the app's may be a constant of its own.
-            headers = message["headers"]
-            if self.record.method == "OPTIONS":
-                headers = [(name, _and_head(value) if name == b"allow" else value) for name, value in headers]
-            degraded = DEGRADED if self.record.degraded else ()
-            headers = [*headers, *self._added, *degraded]
-            if self._tells_times:
-                headers.append((b"server-timing", server_timing(self.record, now=self._clock()).encode("ascii")))
-            message = {**message, "headers": headers}
-        await self._send(message)
