@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -8,14 +7,12 @@ import pytest
 from app.config import SettingError
 from app.domain.key_file import KeyFile
 from app.gateway.key_file import KeyFileWatcher, load_key_file
+from tests.support.edited_file import write_as_an_editor
+
+pytestmark = pytest.mark.usefixtures("info_logged")
 
 GOOD = "keys: [{key: canary-0123456789, tenant: acme, name: first}]"
 OTHER = "keys: [{key: canary-0123456789, tenant: acme, name: other}]"
-
-
-@pytest.fixture(autouse=True)
-def shown(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
 
 
 class Watched:
@@ -32,16 +29,9 @@ class Watched:
 
     async def after(self, text: str) -> list[str]:
         """Names of keys taken up so far, once the file has this text."""
-        write(self.path, text)
+        write_as_an_editor(self.path, text)
         await self.watcher.look()
         return self.names
-
-
-def write(path: Path, text: str) -> None:
-    """As an editor does: a new file in place of the old one."""
-    unfinished = path.with_suffix(".new")
-    unfinished.write_text(text)
-    unfinished.replace(path)
 
 
 @pytest.fixture

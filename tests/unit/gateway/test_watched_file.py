@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from pathlib import Path
 
@@ -9,13 +8,11 @@ import pytest
 
 from app.config import SettingError
 from app.gateway.watched_file import LARGEST_BYTES, FileWatcher, read_operators_file
+from tests.support.edited_file import write_as_an_editor
+
+pytestmark = pytest.mark.usefixtures("info_logged")
 
 VARIABLE = "CLAUDE_WRAPPER_WORDS_FILE"
-
-
-@pytest.fixture(autouse=True)
-def shown(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
 
 
 class Watched:
@@ -35,7 +32,7 @@ class Watched:
 
     async def after(self, text: str) -> list[list[str]]:
         """What is taken up once the file has this text."""
-        write(self.path, text)
+        write_as_an_editor(self.path, text)
         return await self.look()
 
     async def look(self) -> list[list[str]]:
@@ -48,13 +45,6 @@ class Watched:
         if "broken" in words:
             raise SettingError(f"{VARIABLE}: it is broken.")
         return words
-
-
-def write(path: Path, text: str) -> None:
-    """As an editor does: a new file in place of the old one."""
-    unfinished = path.with_suffix(".new")
-    unfinished.write_text(text)
-    unfinished.replace(path)
 
 
 @pytest.fixture
@@ -127,7 +117,7 @@ async def test_it_looks_until_it_is_cancelled(watched: Watched, monkeypatch: pyt
     running = asyncio.create_task(watched.watcher.run())
     async with asyncio.timeout(10):
         for word in ("two", "three"):
-            write(watched.path, word)
+            write_as_an_editor(watched.path, word)
             assert await watched.taken.get() == [word]
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
