@@ -140,7 +140,8 @@ def create_app(
     if not config.secret:
         beside.append(partial(_adopt_shared_salt, services))
     lifespan = partial(_running, services, beside, open_first)
-    return GatewayApp(create_litestar(services, lifespan=[lifespan]), services)
+    app = create_litestar(services, lifespan=[lifespan])
+    return GatewayApp(app, services, paths={route.path for route in app.routes if "{" not in route.path})
 
 
 def _keys_at_start(path: str) -> KeyFile:

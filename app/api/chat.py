@@ -19,7 +19,7 @@ from app.api.presence import ClientPresence
 from app.api.streaming import EventStream
 from app.api.wants import read_wants
 from app.domain.auth import Caller
-from app.errors import ClientDisconnected, GatewayError, InvalidRequest
+from app.errors import ClientDisconnected, GatewayError, InvalidRequest, NotFound
 from app.gateway.chat import ChatRequest, in_session, read_chat
 from app.gateway.complete import complete
 from app.gateway.services import Services
@@ -93,6 +93,8 @@ class _ChatCompletion:
             record.client_left = True
         except GatewayError as error:
             record.error_code = cause_of(error)
+            if isinstance(error, NotFound):
+                record.model_label = OTHER_MODELS
             await send_error(error, scope, receive, send)
 
     async def _plain(

@@ -8,7 +8,7 @@ and middlewares would cost ten times that (PERFORMANCE.md section 2).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import cast
 
 from litestar.enums import ScopeType
@@ -31,6 +31,9 @@ OPERATORS_PREFIXES = ("/health", "/metrics", "/dashboard", "/logs")
 
 #: The hot route: a stored key is verified by the same round trip that admits the request.
 ADMITTED_PATHS = frozenset({"/v1/chat/completions"})
+
+#: In place of a status, where the client did not wait for one; the custom is nginx's.
+CLIENT_LEFT = 499
 
 #: Requests that no route has answered, in metrics.
 OTHER_ROUTES = "other"
@@ -55,6 +58,7 @@ class GatewayApp:
         services: its settings, and the figures that requests are counted into.
         request_ids: makes ids.
         clock: monotonic seconds; that of the services by default.
+        paths: routes without a variable part.
     """
 
     def __init__(
@@ -64,9 +68,11 @@ class GatewayApp:
         *,
         request_ids: RequestIds | None = None,
         clock: Callable[[], float] | None = None,
+        paths: Collection[str] = ADMITTED_PATHS,
     ) -> None:
         config = services.config
         self._app = app
+        self._paths = paths
         self._gate = services.gate
         self._state = services.state
         self._cors = Cors(config.cors_origins) if config.cors_origins else None
@@ -145,7 +151,7 @@ class GatewayApp:
             ours = error.__cause__ if isinstance(error.__cause__, GatewayError) else None
             await _fail(ours or unexpected(error, record), scope, receive, exchange)
         finally:
-            self._settle(exchange, headers, route=_route(scope) if is_counted else "")
+            self._settle(exchange, headers, route=_route(scope, self._paths) if is_counted else "")
             if bodies is not None:
                 self._request_log.note_bodies(record, bodies)
             wrong = record.key_guessed or record.client_credential  # the latter by Anthropic's word
@@ -178,6 +184,8 @@ class GatewayApp:
         if exchange.streaming:
             self._process.streams -= 1
         duration_s = self._clock() - record.began_at
+        if record.client_left and not record.status:
+            record.status = CLIENT_LEFT
         response_s = exchange.response_s if exchange.started else duration_s
         if route:
             self._process.end(record.status, failed=record.is_error, response_s=response_s, duration_s=duration_s)
@@ -189,9 +197,14 @@ class GatewayApp:
         self._request_log.note(record, response_s=response_s, duration_s=duration_s)
 
 
-def _route(scope: Scope) -> str:
-    """The route that was taken, as metrics know it; what was refused before it was found counts as the others."""
-    route: str = scope.get("path_template") or (scope["path"] if scope["path"] in ADMITTED_PATHS else OTHER_ROUTES)
+def _route(scope: Scope, paths: Collection[str]) -> str:
+    """The route of a request, as metrics know it.
+
+    Args:
+        scope: the request.
+        paths: that are routes without a variable part: of them the route is known of what was refused at the door, too.
+    """
+    route: str = scope.get("path_template") or (scope["path"] if scope["path"] in paths else OTHER_ROUTES)
     return route
 
 

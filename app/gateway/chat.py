@@ -186,6 +186,9 @@ async def send(
     )
     try:
         reply = await services.upstream.send(request)
+    except asyncio.CancelledError:
+        record.attempts += sent.left
+        raise
     except UpstreamError as error:
         record.attempts += error.attempts
         record.retries += error.attempts - 1

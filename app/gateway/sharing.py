@@ -152,7 +152,7 @@ class Part:
         if self._shared.slot.kind != "answer":
             return
         record, mark = self._entry.record, self.mark
-        record.cache = mark or "miss"
+        record.cache = mark or ("bypass" if self._entry.permit.degraded else "miss")  # without the store there is none
         if mark and not self._entry.credential:
             record.saved_nano = cost_of(self.call, [usage]) or 0
 

@@ -41,6 +41,8 @@ from app.observability.version import VERSION
 
 _BOUNDS: Final = [str(bound) for bound in SHOWN_BOUNDS_S]
 _INFINITY: Final = "+Inf"
+#: Behind the point of a counter: what is counted has whole nano-dollars or microseconds, and a product some digits more.
+_DIGITS: Final = 9
 
 
 class Page(Struct, frozen=True):
@@ -118,7 +120,7 @@ def _counter(metric: Metric, values: Mapping[Labels, int]) -> CounterMetricFamil
     if not metric.labels and not values:
         family.add_metric((), 0)
     for labels, value in values.items():
-        family.add_metric(labels, value * metric.scale)
+        family.add_metric(labels, round(value * metric.scale, _DIGITS))
     return family
 
 

@@ -59,7 +59,7 @@ class _Known:
         self.duration: Histogram | None = None
         if not model:
             return
-        error = "broken_off" if failed else str(status) if status >= 400 else "" if status else "client_left"
+        error = "broken_off" if failed else str(status) if status >= 400 else ""
         self.duration = metrics.histogram(DURATION, _OPERATION, model, _PROVIDER, error)
         self.upstream = metrics.histogram(UPSTREAM, model)
         self.overhead = metrics.histogram(OVERHEAD, route)
@@ -185,9 +185,9 @@ class WorkerMetrics:
             known.first_token.add(bucket, response_s)
             minute[minutes.FIRST_TOKEN.fields[bucket]] += 1
             minute[minutes.FIRST_TOKEN.total] += int(response_s * 1e6)
-            if record.shown_tokens > 1 and not record.failed and not record.client_left:
+            if record.shown_tokens > 1 and not (record.failed or record.client_left or record.cache == "hit"):
                 known.per_token.observe((duration_s - response_s) / (record.shown_tokens - 1))
-        if 0 < record.status < 400 and (first_at or not record.stream):
+        if record.status < 400 and (first_at or not record.stream):
             minute[minutes.RESPONSE.fields[bucket]] += 1
             minute[minutes.RESPONSE.total] += int(response_s * 1e6)
         if record.cache:

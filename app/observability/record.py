@@ -15,7 +15,7 @@ class RequestRecord(Struct):
         request_id: the gateway's id of the request, sent as ``x-request-id``.
         method: HTTP method.
         path: path without the query string.
-        status: status of the reply, 0 as long as there is none.
+        status: status of the reply, 0 as long as there is none; 499 when the client left before there was one.
         model_asked: the model name of the client.
         model: the model that was called.
         stream: whether the client asked for a stream.

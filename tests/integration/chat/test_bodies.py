@@ -145,6 +145,17 @@ async def test_body_that_stops_coming_is_a_408():
     assert reply.headers["connection"] == "close"
 
 
+async def test_body_of_which_every_byte_comes_in_time_is_given_up_all_the_same():
+    async with gateway_here(NOBODY, body_timeout_s=0.5) as gateway:
+        wire = await gateway.wire()
+        wire.send(post(chat("x" * 2000))[:-1000])
+        reply = asyncio.ensure_future(wire.reply())
+        while not reply.done():
+            wire.send(b"x")
+            await asyncio.sleep(0.05)
+    assert ((await reply).status, (await reply).error["code"]) == (408, "request_timeout")
+
+
 async def test_body_that_comes_slowly_is_served():
     async with raw_upstream(keep_answering) as upstream, gateway_here(upstream.base_url, body_timeout_s=1.0) as gateway:
         wire = await gateway.wire()

@@ -81,7 +81,7 @@ async def test_clients_that_read_nothing_cost_little_memory_and_no_time_at_all()
             moved = taken
             await asyncio.sleep(0.4)
         grown = worker.memory_info().rss - before
-        assert await cpu_within(worker, 0.5) < 0.2, "it spins"
+        assert await cpu_within(worker, 0.5) < 0.35, "it spins"
         await until(lambda: all(peer.writer.is_closing() for peer in upstream.peers))
         assert len(worker.net_connections("tcp")) == 1, "the listening socket"
         for wire in wires:
@@ -106,7 +106,7 @@ async def test_departures_leave_an_idle_worker_behind():
             for wire in wires:
                 wire.reset()
         await until(lambda: len(worker.net_connections("tcp")) == 1)
-        assert await cpu_within(worker, 0.5) < 0.2, "it spins"
+        assert await cpu_within(worker, 0.5) < 0.35, "it spins"
         assert "WARNING" not in gateway.logs
         assert "ERROR" not in gateway.logs
 

@@ -24,6 +24,7 @@ from app.errors import (
     UpstreamStatus,
     UpstreamUnreachable,
 )
+from app.observability.catalog import REQUESTS
 from app.observability.log import configure
 from app.observability.record import RequestRecord
 from tests.support.asgi import Reply, call, http_scope
@@ -240,6 +241,22 @@ async def test_open_streams_are_counted_while_they_are_open() -> None:
 
     await call(GatewayApp(inner, services), "GET", "/x")
     assert (during, services.process.streams) == ([1], 0)
+
+
+async def test_a_client_that_does_not_wait_for_an_answer_has_a_status_of_its_own() -> None:
+    services = make_services()
+    await call(GatewayApp(raising(ClientDisconnected("gone")), services), "GET", "/x")
+    (labels,) = services.metrics.counters[REQUESTS.name]
+    assert labels[2] == "499"
+
+
+async def test_what_is_refused_at_the_door_counts_for_the_route_that_it_was_meant_for() -> None:
+    services = make_services(config=Config(api_key=KEY))
+    app = GatewayApp(Inner(), services, paths={"/v1/models"})
+    for path in ("/v1/models", "/v1/models/x"):
+        await call(app, "GET", path)
+    routes = [labels[0] for labels in services.metrics.counters[REQUESTS.name]]
+    assert routes == ["/v1/models", "other"]
 
 
 # The last resort

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from app.domain import minutes
@@ -69,6 +71,23 @@ async def test_hidden_thinking_is_no_part_of_the_pace_of_what_is_shown() -> None
     await frames_of(ChatEvents(corridor.services, corridor.read("Hi", stream=True), record, ANN))
     assert record.usage is not None
     assert record.shown_tokens == record.usage.output_tokens - record.usage.thinking_tokens
+
+
+async def test_a_call_that_its_client_did_not_wait_for_was_made_all_the_same() -> None:
+    corridor, record = Corridor(...), new_record()
+    asking = asyncio.create_task(complete(corridor.services, corridor.read("Hi"), record, ANN))
+    await corridor.upstream_called(1)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert record.attempts == 1
+
+
+async def test_without_the_store_there_is_no_cache_that_could_miss() -> None:
+    corridor = Corridor(answer())
+    corridor.state.dead = True
+    record = await asked(corridor, wants=CACHED)
+    assert (record.verdict, record.cache) == ("admitted_alone", "bypass")
 
 
 async def test_a_plain_call_that_is_cut_in_its_body_has_no_end() -> None:

@@ -9,12 +9,14 @@ from app.domain.histograms import BOUNDS_S
 from app.observability.catalog import (
     CATALOG,
     COST,
+    CPU,
     CREDENTIAL,
     HTTP_DURATION,
     REDIS,
     REMAINING,
     REQUESTS,
     SHOWN_BOUNDS_S,
+    Metric,
 )
 from app.observability.exposition import credential_gauges, render
 from app.observability.handover import Handover
@@ -107,6 +109,17 @@ def test_money_is_shown_in_dollars() -> None:
     metrics.count(COST, "claude-haiku-4-5", by=2_500_000_000)
     handover.hand_over()
     assert scraped(handover.pod()).total(f"{COST.name}_total", model="claude-haiku-4-5") == 2.5
+
+
+@pytest.mark.parametrize(
+    ("metric", "counted", "shown"),
+    [(COST, 164_900, "0.0001649"), (COST, 2**53, "9.007199254740993e+06"), (CPU, 1_084_205, "1.084205")],
+)
+def test_no_digit_is_shown_that_nobody_has_counted(metric: Metric, counted: int, shown: str) -> None:
+    pod = PodTotals(counters={metric.name: {("x",): counted}})
+    text = render(pod, {}, accept="", now=NOW).body.decode()
+    [line] = [line for line in text.splitlines() if line.startswith(f"{metric.name}_total{{")]
+    assert line.partition("} ")[2] == shown
 
 
 def test_the_release_is_told() -> None:

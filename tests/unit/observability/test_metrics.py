@@ -112,9 +112,14 @@ def test_a_request_that_failed_says_nothing_about_response_times() -> None:
 
 
 def test_a_client_that_gave_up_says_nothing_about_response_times() -> None:
-    worker = Worker(record(status=0, client_left=True, ended_at=0.0), duration_s=60.0)
+    worker = Worker(record(status=499, client_left=True, ended_at=0.0), duration_s=60.0)
     assert minutes.RESPONSE.total not in worker.minute
-    assert [labels[3] for labels in worker.metrics.histograms[catalog.DURATION.name]] == ["client_left"]
+    assert [labels[3] for labels in worker.metrics.histograms[catalog.DURATION.name]] == ["499"]
+
+
+def test_a_cached_stream_says_nothing_about_the_pace_of_claude() -> None:
+    worker = Worker(record(stream=True, cache="hit", first_token_at=10.1, shown_tokens=100))
+    assert worker.observed(catalog.PER_TOKEN) == 0
 
 
 def test_a_stream_that_broke_off_is_an_error_though_its_status_was_good() -> None:
