@@ -14,7 +14,7 @@ import logging
 import sys
 import termios
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import httptools
 from msgspec import Struct
@@ -85,10 +85,12 @@ class GatewayProtocol(HttpToolsProtocol):
         *,
         limits: ConnectionLimits,
         new_request_id: Callable[[], str],
+        on_refused: Callable[[int], None],
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._new_request_id = new_request_id
+        self._on_refused = on_refused
         self._in_headers = False
         self._header_bytes = 0
         """Bytes of the chunks after the first one that carried these headers."""
@@ -289,11 +291,12 @@ class GatewayProtocol(HttpToolsProtocol):
             cycle.message_event.set()
             self._refuse(_MALFORMED)
 
-    def _refuse(self, reply: bytes) -> None:
+    def _refuse(self, refusal: _Refusal) -> None:
         self._refused = True
         self._stop_awaiting_headers()
         common = [*self.server_state.default_headers, (b"x-request-id", self._new_request_id().encode())]
-        self.transport.write(reply.replace(_BLANK_LINE, _lines(common) + _BLANK_LINE, 1))
+        self._on_refused(refusal.status)
+        self.transport.write(refusal.reply.replace(_BLANK_LINE, _lines(common) + _BLANK_LINE, 1))
         self._linger(REFUSED_LINGER_S)
 
     # The end of a connection whose client may still be sending
@@ -477,11 +480,18 @@ def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:
 _BLANK_LINE = b"\r\n\r\n"
 
 
-def _refusal(error: GatewayError, status: int | None = None) -> bytes:
+class _Refusal(NamedTuple):
     """A whole reply, but for the headers that change."""
+
+    status: int
+    reply: bytes
+
+
+def _refusal(error: GatewayError, status: int | None = None) -> _Refusal:
     reply = openai_error(error)
-    status_line = STATUS_LINE[status or reply.status].rstrip()
-    return status_line + _lines([*_headers(reply), (b"connection", b"close")]) + _BLANK_LINE + reply.body
+    status = status or reply.status
+    head = STATUS_LINE[status].rstrip() + _lines([*_headers(reply), (b"connection", b"close")])
+    return _Refusal(status, head + _BLANK_LINE + reply.body)
 
 
 _MALFORMED = _refusal(InvalidRequest("This is not a well-formed HTTP/1.1 request.", code="malformed_request"))

@@ -84,7 +84,12 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]
             write_timeout_s=config.write_timeout_s,
         )
         self.config.app = self.wsgi
-        self.config.http = functools.partial(GatewayProtocol, limits=limits, new_request_id=RequestIds().new)
+        self.config.http = functools.partial(
+            GatewayProtocol,
+            limits=limits,
+            new_request_id=RequestIds().new,
+            on_refused=getattr(self.wsgi, "note_refused", _nobody_counts),
+        )
         server = GatewayServer(
             self.config,
             parent_pid=self.ppid,
@@ -105,6 +110,10 @@ def flush_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, AttributeError):  # gone, or None because it was closed from the start
             stream.flush()
+
+
+def _nobody_counts(_status: int) -> None:
+    """For an application that has no metrics."""
 
 
 def _nothing_to_drain() -> None:

@@ -95,6 +95,10 @@ class GatewayApp:
         """Not ready any more, and every reply asks its client to connect anew; called at SIGTERM."""
         self._process.draining = True
 
+    def note_refused(self, status: int) -> None:
+        """The server has refused what was no request: too slow, too large or malformed."""
+        self._metrics.refused(status, route=OTHER_ROUTES)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry point; everything but HTTP (the lifespan) passes through."""
         if scope["type"] != ScopeType.HTTP:

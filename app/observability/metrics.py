@@ -202,6 +202,17 @@ class WorkerMetrics:
         if added_s is not None:
             known.overhead.observe(added_s)
 
+    def refused(self, status: int, *, route: str) -> None:
+        """Something was refused that never became a request.
+
+        Args:
+            status: of the reply.
+            route: as it is labelled.
+        """
+        self.counters[REQUESTS.name][route, "", str(status), ""] += 1
+        self.minute[minutes.REQUESTS] += 1
+        self.minute[minutes.CLIENT_ERRORS] += 1
+
     def used(self, *, tenant: str, model: str, use: Use) -> None:
         """A request was settled: what its calls of Claude have used, also where its client was gone by then."""
         by_class, minute = self.counters[TOKENS.name], self.minute

@@ -141,7 +141,9 @@ async def gateway_here(base_url: str, **settings: Any) -> AsyncIterator[GatewayH
         interface="asgi3",
         log_config=None,
         access_log=False,
-        http=functools.partial(GatewayProtocol, limits=limits, new_request_id=RequestIds().new),  # type: ignore[arg-type]
+        http=functools.partial(  # type: ignore[arg-type]
+            GatewayProtocol, limits=limits, new_request_id=RequestIds().new, on_refused=app.note_refused
+        ),
         timeout_keep_alive=config.keep_alive_s,  # type: ignore[arg-type]
     )
     server_config.load()

@@ -60,7 +60,9 @@ async def kept_connection() -> AsyncIterator[tuple[Client, GatewayProtocol]]:
     state = ServerState()
 
     def protocol() -> GatewayProtocol:
-        return GatewayProtocol(config, state, {}, limits=LIMITS, new_request_id=lambda: "req_1")
+        return GatewayProtocol(
+            config, state, {}, limits=LIMITS, new_request_id=lambda: "req_1", on_refused=lambda _: None
+        )
 
     server = await loop.create_server(protocol, "127.0.0.1", 0)
     with socket.socket() as connection:

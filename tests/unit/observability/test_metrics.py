@@ -117,6 +117,13 @@ def test_a_client_that_gave_up_says_nothing_about_response_times() -> None:
     assert [labels[3] for labels in worker.metrics.histograms[catalog.DURATION.name]] == ["499"]
 
 
+def test_what_never_became_a_request_is_counted() -> None:
+    worker = Worker()
+    worker.metrics.refused(431, route="other")
+    assert worker.counter(catalog.REQUESTS) == {("other", "", "431", ""): 1}
+    assert worker.minute == {minutes.REQUESTS: 1, minutes.CLIENT_ERRORS: 1}
+
+
 def test_a_cached_stream_says_nothing_about_the_pace_of_claude() -> None:
     worker = Worker(record(stream=True, cache="hit", first_token_at=10.1, shown_tokens=100))
     assert worker.observed(catalog.PER_TOKEN) == 0
