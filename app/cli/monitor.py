@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Final
+from typing import Any, Final
 
 import click
 from msgspec import Struct
@@ -14,7 +14,7 @@ from app.cli.instance import Instance
 from app.cli.settings import check_settings, load_settings, port_of
 from app.cli.store_commands import Asked, on_store, print_json
 from app.cli.tables import in_a_table
-from app.config import Config, data_root
+from app.config import Config, SettingError, data_root
 from app.domain.alert_rules import RULES
 from app.domain.alert_words import title_of, value_in_words
 from app.domain.alerts import SEVERITY, Level, Reading, Unit
@@ -22,6 +22,8 @@ from app.observability import log
 
 #: Exit status of ``--once`` where nothing could be evaluated (the status that Nagios calls unknown).
 UNKNOWN: Final = 3
+
+_ONCE: Final = "--once"
 
 
 class RuleObject(Struct, frozen=True, kw_only=True):
@@ -53,9 +55,35 @@ class RulesObject(Struct, frozen=True, kw_only=True):
     rules: tuple[RuleObject, ...]
 
 
-@click.command("monitor")
+class _MonitorCommand(click.Command):
+    """With ``--once`` whatever fails is ``UNKNOWN``: 1 and 2 say how the alerts are."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Reads the arguments."""
+        is_once = _ONCE in args
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as exc:
+            if not is_once:
+                raise
+            hint = "'claude-wrapper monitor --help' shows what there is."
+            raise CommandFailed(f"{exc.format_message()} {hint}", status=UNKNOWN) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except (CommandFailed, SettingError, OSError) as exc:
+            if not ctx.params["once"]:
+                raise
+            raise CommandFailed(str(exc), status=UNKNOWN) from None
+
+
+@click.command("monitor", cls=_MonitorCommand)
 @click.option(
-    "--once", is_flag=True, help="evaluate once, tell nobody; exit status 0 fine, 1 warning, 2 critical, 3 unknown"
+    _ONCE, is_flag=True, help="evaluate once, tell nobody; exit status 0 fine, 1 warning, 2 critical, 3 unknown"
 )
 @on_store
 def command(asked: Asked, once: bool) -> int:
@@ -86,10 +114,7 @@ def _refuse_no_gateway(asked: Asked, config: Config) -> None:
 def _show(asked: Asked, config: Config) -> int:
     from app.gateway.monitor import current_readings
 
-    try:
-        readings, store = asked.ask(lambda state: current_readings(config, state))
-    except CommandFailed as exc:
-        raise CommandFailed(exc.message, status=UNKNOWN) from None
+    readings, store = asked.ask(lambda state: current_readings(config, state))
     worst = max((reading.level for reading in readings), key=SEVERITY.__getitem__)
     rules = _rules(readings)
     if asked.as_json:
