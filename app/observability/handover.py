@@ -64,7 +64,9 @@ class Handover:
             age=seat.age,
             counters=metrics.counters,
             histograms={
-                name: {labels: (times.counts, round(times.total_s * NANOSECONDS)) for labels, times in histograms.items()}
+                name: {
+                    labels: (times.counts, round(times.total_s * NANOSECONDS)) for labels, times in histograms.items()
+                }
                 for name, histograms in metrics.histograms.items()
             },
             gauges=self._gauges(),

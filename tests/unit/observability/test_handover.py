@@ -82,6 +82,14 @@ def test_a_histogram_without_labels_is_told_too() -> None:
     assert (sum(counts), total_ns) == (1, 1_000_000)
 
 
+def test_a_sum_of_fractions_loses_no_nanosecond() -> None:
+    metrics, handover = worker(only_seat())
+    for _ in range(7):
+        metrics.redis.observe(0.003)
+    handover.hand_over()
+    assert handover.pod().histograms[REDIS.name][()][1] == 21_000_000
+
+
 def test_a_worker_without_a_slot_tells_of_the_others() -> None:
     with_slot, without = seats(1)[0], None
     metrics, handover = worker(with_slot)
