@@ -39,7 +39,7 @@ _WINDOW: Final = Parameter(
     name="window",
     place="query",
     description="The time that is shown, and compared with as much before it; without it the last hour.",
-    schema={"type": "string", "enum": ["1h", "24h", "48h"], "default": "1h"},
+    schema={"type": "string", "enum": ["15m", "1h", "24h", "48h"], "default": "1h"},
 )
 
 

@@ -26,7 +26,7 @@ _MS: Final = 1000.0
 
 
 def performance(
-    now: Sequence[Bucket], before: Sequence[Bucket], *, step_s: int, requests_last_minute: float
+    now: Sequence[Bucket], before: Sequence[Bucket], *, step_s: int, requests_per_minute_now: float
 ) -> wire.Performance:
     """Requests in a window.
 
@@ -34,7 +34,7 @@ def performance(
         now: its minutes or hours, oldest first; the last one may not be over.
         before: as many before it.
         step_s: seconds of one of them.
-        requests_last_minute: requests over the last minute, now.
+        requests_per_minute_now: what the workers say of themselves.
     """
     whole, whole_before = total(now), total(before)
     minutes_passed = whole.seconds / 60
@@ -44,7 +44,7 @@ def performance(
         first_token=_times(whole.first_token),
         requests=whole.requests,
         requests_per_minute=_rounded(whole.requests_per_minute),
-        requests_last_minute=_rounded(requests_last_minute),
+        requests_per_minute_now=_rounded(requests_per_minute_now),
         tokens=_tokens(whole, 1.0),
         tokens_per_minute=_tokens(whole, 1 / minutes_passed if minutes_passed else 0.0),
         streams=whole.streams,
@@ -101,6 +101,22 @@ def response_times(last: Sequence[Bucket]) -> list[wire.ResponseTime]:
         )
         for bucket in last
     ]
+
+
+def failure_kinds(failures: Sequence[wire.RequestFailure]) -> list[wire.FailureKind]:
+    """Failures by what was wrong, most first.
+
+    Args:
+        failures: newest first.
+    """
+    alike: dict[tuple[int, bool, str], list[wire.RequestFailure]] = {}
+    for failure in failures:
+        alike.setdefault((failure.status, failure.broken, failure.code), []).append(failure)
+    kinds = [
+        wire.FailureKind(status=status, broken=broken, code=code, count=len(of_kind), at=of_kind[0].at)
+        for (status, broken, code), of_kind in alike.items()
+    ]
+    return sorted(kinds, key=lambda kind: -kind.count)
 
 
 def active_alerts(states: Sequence[AlertState]) -> list[wire.Alert]:

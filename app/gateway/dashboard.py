@@ -8,18 +8,18 @@ sections 4 and 9.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from app.domain.alert_book import AlertBook
 from app.domain.buckets import Bucket, bucket_from, total
-from app.domain.dashboard_figures import active_alerts, performance, response_times, spend, told_alerts
+from app.domain.dashboard_figures import active_alerts, failure_kinds, performance, response_times, spend, told_alerts
 from app.errors import StateError
 from app.gateway.cluster import ClusterBook, ClusterSample
+from app.gateway.dashboard_errors import RecentErrors
 from app.gateway.dashboard_resources import resources
 from app.gateway.figures import worker_figures
 from app.gateway.services import Services
@@ -28,12 +28,9 @@ from app.schemas import dashboard as wire
 from app.state.alerts import read_alerts
 from app.state.figures import WorkerFigures, by_replica, read_all
 from app.state.minutes import BucketReader
-from app.state.request_log import RecordFilter, read_records
 
 #: A reading counts for this long.
 READ_EVERY_S: Final = 2.0
-#: Failures are searched for among thousands of records, so they are looked for less often.
-ERRORS_EVERY_S: Final = 10.0
 #: Failures that are shown.
 MOST_ERRORS: Final = 20
 #: Changes of alerts that are shown.
@@ -41,26 +38,13 @@ MOST_EVENTS: Final = 20
 #: Alerts that were not evaluated for this long, nobody evaluates.
 UNMONITORED_S: Final = 60.0
 
-_MINUTES_SHOWN: Final = 60
+_MINUTES_OF_AN_HOUR: Final = 60
+#: Minutes of the windows that are shown by the minute.
+_MINUTES: Final[dict[wire.WindowName, int]] = {"15m": 15, "1h": 60}
 #: Hours of the windows that are shown by the hour.
 _HOURS: Final[dict[wire.WindowName, int]] = {"24h": 24, "48h": 48}
 
 _encode = msgspec.json.Encoder().encode
-
-
-class _Failure(Struct, frozen=True):
-    """What is read of a record in the request log; ``app.observability.request_line`` writes it."""
-
-    timestamp: Annotated[dt.datetime, Meta(tz=True)]
-    request_id: str = ""
-    path: str = ""
-    status: int = 0
-    error_code: str = ""
-    model: str = ""
-    tenant: str = ""
-
-
-_failure = msgspec.json.Decoder(_Failure).decode
 
 
 class _Reading(Struct, frozen=True, kw_only=True):
@@ -73,7 +57,7 @@ class _Reading(Struct, frozen=True, kw_only=True):
         step_s: length of one of them.
         last_hour: the last 60 minutes.
         book: the alerts.
-        errors: requests that failed lately.
+        errors: requests that failed lately, newest first.
         sample: what all replicas share.
     """
 
@@ -83,7 +67,7 @@ class _Reading(Struct, frozen=True, kw_only=True):
     step_s: int
     last_hour: Sequence[Bucket]
     book: AlertBook
-    errors: list[wire.RequestFailure]
+    errors: Sequence[wire.RequestFailure]
     sample: ClusterSample | None
 
 
@@ -103,8 +87,7 @@ class DashboardBook:
         self._buckets = BucketReader(services.state)
         self._reading = asyncio.Lock()
         self._kept: dict[wire.WindowName, tuple[float, bytes]] = {}
-        self._errors: list[wire.RequestFailure] = []
-        self._errors_at = float("-inf")
+        self._errors = RecentErrors(services.state, monotonic=services.monotonic)
         self._reached_at = services.process.started_at
 
     async def read(self, window: wire.WindowName) -> bytes:
@@ -137,21 +120,19 @@ class DashboardBook:
             StateError: the store did not answer.
         """
         state = self._services.state
-        minutes = await self._buckets.minutes(2 * _MINUTES_SHOWN)
-        last_hour = minutes[_MINUTES_SHOWN:]
+        minutes = await self._buckets.minutes(2 * _MINUTES_OF_AN_HOUR)
         if (hours := _HOURS.get(window)) is None:
-            now, before, step_s = last_hour, minutes[:_MINUTES_SHOWN], 60
+            points, count, step_s = minutes, _MINUTES[window], 60
         else:
-            by_hour = await self._buckets.hours(2 * hours)
-            now, before, step_s = by_hour[hours:], by_hour[:hours], 3600
+            points, count, step_s = await self._buckets.hours(2 * hours), hours, 3600
         return _Reading(
             workers=await read_all(state) or [self._own_figures()],
-            now=now,
-            before=before,
+            now=points[-count:],
+            before=points[-2 * count : -count],
             step_s=step_s,
-            last_hour=last_hour,
+            last_hour=minutes[-_MINUTES_OF_AN_HOUR:],
             book=await read_alerts(state),
-            errors=await self._recent_errors(),
+            errors=await self._errors.read(),
             sample=await self._cluster.sample(),
         )
 
@@ -167,7 +148,7 @@ class DashboardBook:
             step_s=seconds,
             last_hour=[counted],
             book=AlertBook(),
-            errors=self._errors,
+            errors=self._errors.latest,
             sample=None,
         )
 
@@ -189,7 +170,7 @@ class DashboardBook:
                 reading.now,
                 reading.before,
                 step_s=reading.step_s,
-                requests_last_minute=sum(worker.requests_per_minute for worker in reading.workers),
+                requests_per_minute_now=sum(worker.requests_per_minute for worker in reading.workers),
             ),
             resources=resources(
                 reading.workers,
@@ -200,7 +181,8 @@ class DashboardBook:
             ),
             recent=wire.Recent(
                 response_time=response_times(reading.last_hour),
-                errors=reading.errors,
+                errors=list(reading.errors[:MOST_ERRORS]),
+                error_kinds=failure_kinds(reading.errors),
                 alerts=told_alerts(reading.book.history[:MOST_EVENTS]),
             ),
             spend=spend(whole),
@@ -208,10 +190,14 @@ class DashboardBook:
 
     def _overview(self, reading: _Reading, at: float, *, degraded: bool) -> wire.Overview:
         services, workers = self._services, reading.workers
-        is_degraded = degraded or services.admission.is_alone_lately
+        is_without_store = (
+            degraded or services.admission.is_alone_lately or any(worker.breaker_open for worker in workers)
+        )
+        is_draining = all(worker.draining for worker in workers)
         unmonitored_s = max(UNMONITORED_S, 3 * services.config.monitor_interval_s)
         return wire.Overview(
-            status="draining" if services.process.draining else "degraded" if is_degraded else "healthy",
+            status="draining" if is_draining else "degraded" if is_without_store else "healthy",
+            alert_level=reading.book.level,
             uptime=round(max(0.0, at - min(worker.started_at for worker in workers)), 1),
             version=VERSION,
             versions=sorted({worker.version for worker in workers}),
@@ -223,32 +209,3 @@ class DashboardBook:
 
     def _own_figures(self) -> WorkerFigures:
         return worker_figures(self._services, worker_id="", host=self._host)
-
-    async def _recent_errors(self) -> list[wire.RequestFailure]:
-        """Requests that failed on our side or Anthropic's, newest first.
-
-        Raises:
-            StateError: the store did not answer.
-        """
-        if self._services.monotonic() - self._errors_at >= ERRORS_EVERY_S:
-            page = await read_records(self._services.state, RecordFilter(level="WARNING"), limit=MOST_ERRORS)
-            self._errors = [_shown_failure(record.json) for record in page.records]
-            self._errors_at = self._services.monotonic()
-        return self._errors
-
-
-def _shown_failure(json: msgspec.Raw) -> wire.RequestFailure:
-    """A record of the request log; its level and time have been read before, what else is damaged is left out."""
-    try:
-        failure = _failure(json)
-    except msgspec.DecodeError:
-        return wire.RequestFailure(at=0.0, request_id="", status=0, code="unreadable", path="", model="", tenant="")
-    return wire.RequestFailure(
-        at=failure.timestamp.timestamp(),
-        request_id=failure.request_id,
-        status=failure.status,
-        code=failure.error_code,
-        path=failure.path,
-        model=failure.model,
-        tenant=failure.tenant,
-    )

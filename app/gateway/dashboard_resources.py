@@ -56,7 +56,7 @@ def _replica(host: str, workers: Sequence[WorkerFigures], at: float) -> wire.Rep
         version=latest.version,
         workers=len(workers),
         uptime=round(max(0.0, at - min(worker.started_at for worker in workers)), 1),
-        requests_last_minute=round(sum(worker.requests_per_minute for worker in workers), 2),
+        requests_per_minute_now=round(sum(worker.requests_per_minute for worker in workers), 2),
         in_flight=_in_flight(workers),
         streams=sum(worker.streams for worker in workers),
         memory=used(sum(worker.rss_bytes for worker in workers), max(worker.memory_limit_bytes for worker in workers)),

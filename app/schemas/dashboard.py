@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-WindowName = Literal["1h", "24h", "48h"]
+WindowName = Literal["15m", "1h", "24h", "48h"]
 
 #: Whose figures: those of this worker alone, while the state store is away, or of all that share it.
 Scope = Literal["process", "cluster"]
@@ -66,7 +66,8 @@ class Overview(_Camel, frozen=True, kw_only=True):
     """Whether all is well.
 
     Args:
-        status: ``degraded`` while the state store is away, ``draining`` once the worker that answers is stopping.
+        status: ``draining`` once all workers are stopping, ``degraded`` while one of them is without the state store.
+        alert_level: the worst of ``alerts``.
         uptime: seconds since the oldest living worker started.
         version: of the worker that answers.
         versions: of all, several during a rollout.
@@ -77,6 +78,7 @@ class Overview(_Camel, frozen=True, kw_only=True):
     """
 
     status: Literal["healthy", "degraded", "draining"]
+    alert_level: Literal["ok", "warning", "critical"]
     uptime: float
     version: str
     versions: list[str]
@@ -204,7 +206,7 @@ class Performance(_Camel, frozen=True, kw_only=True):
         response: the same with percentiles.
         first_token: of streams.
         requests_per_minute: over the window.
-        requests_last_minute: over the last minute.
+        requests_per_minute_now: over the last 60 s, of a younger worker since its start.
         tokens_per_minute: over the window, by class.
         refused: of ``client_errors``, by a limit.
         broken: of ``errors``, streams that broke off.
@@ -220,7 +222,7 @@ class Performance(_Camel, frozen=True, kw_only=True):
     first_token: Times
     requests: int
     requests_per_minute: float
-    requests_last_minute: float
+    requests_per_minute_now: float
     tokens: Tokens
     tokens_per_minute: Tokens
     streams: int
@@ -257,6 +259,7 @@ class Replica(_Camel, frozen=True, kw_only=True):
 
     Args:
         host: or pod, with the port where there are several gateways.
+        requests_per_minute_now: over the last 60 s, of a younger worker since its start.
         memory: resident bytes of its workers, of the container's or the machine's.
         cpu_percent: of one core, over all of its workers.
         loop_lag_ms: worst delay of an event loop.
@@ -268,7 +271,7 @@ class Replica(_Camel, frozen=True, kw_only=True):
     version: str
     workers: int
     uptime: float
-    requests_last_minute: float
+    requests_per_minute_now: float
     in_flight: Used
     streams: int
     memory: Used
@@ -355,15 +358,33 @@ class ResponseTime(_Camel, frozen=True, kw_only=True):
 
 
 class RequestFailure(_Camel, frozen=True, kw_only=True):
-    """A request that failed; nothing of what it or its reply said."""
+    """A request that failed; nothing of what it or its reply said.
+
+    Args:
+        at: when it was over.
+        status: of its reply; 0: the client left before.
+        broken: the reply broke off after its first byte, whatever its status.
+        code: what was wrong.
+    """
 
     at: float
     request_id: str
     status: int
+    broken: bool
     code: str
     path: str
     model: str
     tenant: str
+
+
+class FailureKind(_Camel, frozen=True, kw_only=True):
+    """Requests that failed alike: so many, the last of them at ``at``."""
+
+    status: int
+    broken: bool
+    code: str
+    count: int
+    at: float
 
 
 class AlertEvent(_Camel, frozen=True, kw_only=True):
@@ -382,11 +403,13 @@ class Recent(_Camel, frozen=True, kw_only=True):
     Args:
         response_time: the last 60 minutes, oldest first, whatever the window is.
         errors: the last ones, newest first.
+        error_kinds: the last hundred or so by what was wrong, most first.
         alerts: their last changes, newest first.
     """
 
     response_time: list[ResponseTime]
     errors: list[RequestFailure]
+    error_kinds: list[FailureKind]
     alerts: list[AlertEvent]
 
 

@@ -59,6 +59,22 @@ def opened(page: Any, gateway: MockGateway) -> Any:
     return page
 
 
+def failures(count: int, *, status: int = 503, broken: bool = False, code: str = "overloaded") -> dict[str, Any]:
+    """What ``recent`` says of so many requests that failed alike."""
+    kind = {"status": status, "broken": broken, "code": code}
+    request = {"path": "/v1/chat/completions", "model": "claude-haiku-4-5", "tenant": "acme"}
+    errors = [{"at": 1e9 - number, "requestId": f"req_{number}", **kind, **request} for number in range(count)]
+    return {"errors": errors, "errorKinds": [{**kind, "count": count, "at": 1e9}]}
+
+
+def opened_with(page: Any, gateway: MockGateway, change: Callable[[dict[str, Any]], None]) -> Any:
+    """The page, shown figures of the gateway of which some were changed."""
+    shown = data(gateway)
+    change(shown)
+    page.route("**/dashboard/data*", lambda route: route.fulfill(json=shown))
+    return opened(page, gateway)
+
+
 def text_of(page: Any, selector: str) -> str:
     return str(page.inner_text(selector)).replace("\u00a0", " ")
 
@@ -123,6 +139,77 @@ def test_the_time_shown_can_be_chosen(gateway: MockGateway, new_page: NewPage) -
     assert page.get_attribute("#window-24h", "aria-selected") == "true"
 
 
+def test_the_time_shown_stands_in_the_address(gateway: MockGateway, new_page: NewPage) -> None:
+    page = opened(new_page(), gateway)
+    page.click("#window-15m")
+    assert page.url.endswith("/dashboard?window=15m")
+    with page.expect_response(lambda reply: "/dashboard/data" in reply.url) as reply:
+        page.reload()
+    assert reply.value.json()["window"]["name"] == "15m"
+    page.wait_for_selector(BOARD)
+    assert page.get_attribute("#window-15m", "aria-selected") == "true"
+    assert "15 minutes" in text_of(page, "#trend")
+
+
+@pytest.mark.parametrize(
+    ("status", "alert_level", "text", "level"),
+    [
+        ("healthy", "ok", "healthy", "ok"),
+        ("healthy", "warning", "warning", "warning"),
+        ("healthy", "critical", "critical", "critical"),
+        ("degraded", "ok", "degraded", "warning"),
+        ("degraded", "critical", "critical, degraded", "critical"),
+    ],
+)
+def test_the_state_is_never_better_than_the_alerts(
+    gateway: MockGateway, new_page: NewPage, status: str, alert_level: str, text: str, level: str
+) -> None:
+    page = opened_with(
+        new_page(), gateway, lambda shown: shown["overview"].update(status=status, alertLevel=alert_level)
+    )
+    assert text_of(page, "#status-text") == text
+    assert page.get_attribute("#status", "data-level") == level
+    assert page.inner_text("#announcements").startswith(f"Gateway {text}.")
+
+
+def test_a_stream_that_broke_off_does_not_look_like_a_success(gateway: MockGateway, new_page: NewPage) -> None:
+    broken = failures(1, status=200, broken=True)
+    page = opened_with(new_page(), gateway, lambda shown: shown["recent"].update(broken))
+    badge = page.locator("#errors-latest .badge")
+    assert (badge.inner_text(), badge.get_attribute("data-level")) == ("200, broken off", "critical")
+
+
+def test_many_errors_are_counted_and_do_not_fill_a_phone(gateway: MockGateway, new_page: NewPage) -> None:
+    page = opened_with(new_page(viewport=PHONE), gateway, lambda shown: shown["recent"].update(failures(20)))
+    assert "503 overloaded × 20" in " ".join(text_of(page, "#error-kinds").split())
+    assert page.locator("#errors-latest tbody tr").count() == 5
+    assert page.locator("#errors").bounding_box()["height"] < 1000
+    page.click("#errors-older summary")
+    page.wait_for_function("() => document.querySelectorAll('#errors-older[open] tbody tr').length === 15")
+    with page.expect_response("**/dashboard/data*"):  # the next turn leaves it as it is
+        pass
+    assert page.locator("#errors-older[open] tbody tr").count() == 15
+
+
+def test_a_share_is_compared_in_points_as_regressions_are(gateway: MockGateway, new_page: NewPage) -> None:
+    def errors_rise(shown: dict[str, Any]) -> None:
+        (rate,) = [change for change in shown["performance"]["trend"] if change["figure"] == "errorRate"]
+        rate.update(now=0.0007, before=0.0003, change=1.33, regression=False)
+
+    page = opened_with(new_page(), gateway, errors_rise)
+    assert "▲ 0.04 points" in text_of(page, "#trend table")
+    assert "133" not in text_of(page, "#trend")
+    assert "error rate at least 1 point higher" in text_of(page, "#trend .note")
+
+
+def test_a_key_of_which_nothing_was_heard_lately_is_not_called_fine(gateway: MockGateway, new_page: NewPage) -> None:
+    key = {"label": "b367231e", "state": "ok", "since": 1.0, "limits": []}
+    page = opened_with(new_page(), gateway, lambda shown: shown["resources"].update(upstream=[key]))
+    badge = page.locator("#capacity .badge")
+    assert (badge.inner_text(), badge.get_attribute("data-level")) == ("ok when last called", None)
+    assert "limits not known" in text_of(page, "#capacity")
+
+
 def test_what_comes_from_outside_stays_text(gateway: MockGateway, new_page: NewPage) -> None:
     ask(gateway)
 
@@ -139,9 +226,7 @@ def test_what_comes_from_outside_stays_text(gateway: MockGateway, new_page: NewP
     shown = data(gateway)
     kept = (shown["window"], [dict(change) for change in shown["performance"]["trend"]])
     shown["overview"]["alerts"] = [{"name": "a", "level": "critical", "since": 1e9, "text": "t"}]
-    shown["recent"]["errors"] = [
-        {"at": 1e9, "requestId": "r", "status": 502, "code": "c", "path": "p", "model": "m", "tenant": "t"}
-    ]
+    shown["recent"] |= failures(7, code="c")
     shown["recent"]["alerts"] = [{"at": 1e9, "name": "n", "level": "ok", "previous": "ok", "text": "t"}]
     shown["resources"]["upstream"] = [
         {"label": "l", "state": "ok", "since": 1.0, "limits": [{"limit": "l", "remaining": 1, "max": 2, "share": 0.5}]}
@@ -208,7 +293,7 @@ def test_it_can_be_used_by_the_keyboard_alone(gateway: MockGateway, new_page: Ne
     page.keyboard.press("ArrowRight")
     assert page.evaluate(focused) == "window-24h"
     assert page.get_attribute("#window-24h", "aria-selected") == "true"
-    page.keyboard.press("Home")
+    page.keyboard.press("ArrowLeft")
 
     page.focus(".chart svg >> nth=0")
     page.keyboard.press("ArrowLeft")

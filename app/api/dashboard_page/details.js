@@ -2,6 +2,8 @@
 
 const CREDENTIAL_LEVELS = { ok: "ok", limited: "warning", failing: "critical" };
 const HISTORY_LENGTH = 60;
+/** Of a list, so many are seen at once; the others unfold. */
+const AT_ONCE = 5;
 
 function showCapacity(data) {
   const { resources } = data;
@@ -19,8 +21,8 @@ function showCapacity(data) {
       "p",
       { class: "group" },
       `Anthropic key ${label}`,
-      badge(state + (state !== "ok" && since ? ` since ${format.moment(since)}` : ""), CREDENTIAL_LEVELS[state]),
-      limits.length ? null : element("small", {}, "no rate limits heard of in the last minute"),
+      credentialBadge({ state, since, limits }),
+      limits.length ? null : element("small", {}, "limits not known: Anthropic has told none in the last minute"),
     ),
     ...limits.map(({ limit, remaining, max, share }) =>
       meter(`${format.words(limit.replaceAll("-", "_"))} left`, { used: remaining, max, share }, format.count, {
@@ -29,6 +31,12 @@ function showCapacity(data) {
     ),
   ]);
   fill(byId("capacity"), element("div", { class: "meters" }, meters, keys));
+}
+
+/** Without a call in the last minute nobody knows whether it is still fine. */
+function credentialBadge({ state, since, limits }) {
+  if (state === "ok" && !limits.length) return badge(since === null ? "not called yet" : "ok when last called");
+  return badge(state + (state !== "ok" && since ? ` since ${format.moment(since)}` : ""), CREDENTIAL_LEVELS[state]);
 }
 
 /** CPU of each replica as it was heard here, for the sparklines: the replicas do not keep it. */
@@ -63,7 +71,7 @@ const REPLICA_COLUMNS = [
     ],
   },
   { name: "State", text: replicaState },
-  { name: "Requests / min", number: true, text: (row) => format.rate(row.requestsLastMinute) },
+  { name: "Requests / min", number: true, text: (row) => format.rate(row.requestsPerMinuteNow) },
   {
     name: "In flight",
     number: true,
@@ -114,54 +122,52 @@ function showSpend(data) {
   }
 }
 
+/** A list of which the first few are seen, and the others when they are asked for; it stays unfolded. */
+function showList(id, columns, rows, none) {
+  const [latest, older] = [byId(`${id}-latest`), byId(`${id}-older`)];
+  const table = (some) => element("div", { class: "scroll" }, dataTable(columns, some, { stacked: true }));
+  latest.replaceChildren(rows.length ? table(rows.slice(0, AT_ONCE)) : empty(none));
+  older.hidden = rows.length <= AT_ONCE;
+  setText(older.querySelector("summary"), `${rows.length - AT_ONCE} more`);
+  older.querySelector("div").replaceChildren(table(rows.slice(AT_ONCE)));
+}
+
+/** A status; one that was sent before the reply broke off is no success. */
+function statusBadge({ status, broken }) {
+  if (broken) return badge(`${status}, broken off`, "critical");
+  return badge(status || "cut", status && status < 500 ? "warning" : "critical");
+}
+
 const ERROR_COLUMNS = [
   { name: "Time", text: (row) => format.moment(row.at) },
-  {
-    name: "Status",
-    text: (row) => badge(row.status || "cut", row.status && row.status < 500 ? "warning" : "critical"),
-  },
-  {
-    name: "What",
-    wide: true,
-    text: (row) => [
-      row.code || NONE,
-      element("span", { class: "sub" }, [row.path, row.model, row.tenant].filter(Boolean).join(" · ")),
-      element("code", {}, row.requestId),
-    ],
-  },
+  { name: "Status", text: statusBadge },
+  { name: "Error", wide: true, text: (row) => row.code || NONE },
+  { name: "Request", wide: true, text: (row) => [row.path, row.model, row.tenant].filter(Boolean).join(" · ") },
+  { name: "Request id", wide: true, text: (row) => element("code", {}, row.requestId) },
 ];
 
-function showErrors(data) {
-  const { errors } = data.recent;
-  fill(
-    byId("errors"),
-    errors.length
-      ? element("div", { class: "scroll" }, dataTable(ERROR_COLUMNS, errors, { stacked: true }))
-      : empty("No request has failed lately."),
+function showErrors({ recent: { errors, errorKinds } }) {
+  const count = errorKinds.reduce((sum, kind) => sum + kind.count, 0);
+  setText(byId("errors-title").querySelector("small"), count > 1 ? `the last ${format.count(count)} by kind` : "");
+  const kinds = errorKinds.map((kind) =>
+    element("li", {}, statusBadge(kind), ` ${kind.code || NONE} `, element("b", {}, `× ${format.count(kind.count)}`)),
   );
+  byId("error-kinds").replaceChildren(...(count > 1 ? kinds : []));
+  showList("errors", ERROR_COLUMNS, errors, "No request has failed lately.");
 }
 
 const EVENT_COLUMNS = [
   { name: "Time", text: (row) => format.moment(row.at) },
   { name: "Level", text: (row) => badge(row.level === "ok" ? "resolved" : row.level, row.level) },
-  {
-    name: "Alert",
-    wide: true,
-    text: (row) => [format.sentence(row.text), element("span", { class: "sub" }, row.name)],
-  },
+  { name: "Alert", wide: true, text: (row) => format.words(row.name) },
+  { name: "What", wide: true, text: (row) => format.sentence(row.text) },
 ];
 
 function showEvents(data) {
-  const { alerts } = data.recent;
   const none = data.degraded
     ? "Not known while the state store is away."
     : data.overview.monitored
       ? "No alert has changed its level lately."
       : "Nobody evaluates alerts: start the gateway with --health-monitoring, or run claude-wrapper monitor.";
-  fill(
-    byId("events"),
-    alerts.length
-      ? element("div", { class: "scroll" }, dataTable(EVENT_COLUMNS, alerts, { stacked: true }))
-      : empty(none),
-  );
+  showList("events", EVENT_COLUMNS, data.recent.alerts, none);
 }

@@ -42,13 +42,13 @@ function warn(text) {
 /** Tells screen readers of what is new in state and alerts, not of every turn. */
 function announce({ overview }) {
   const alerts = overview.alerts.map((alert) => `${alert.level}: ${format.words(alert.name)}`).join(", ");
-  const text = `Gateway ${overview.status}. ${alerts || "No active alerts"}.`;
+  const text = `Gateway ${stateOf(overview).text}. ${alerts || "No active alerts"}.`;
   if (text !== page.announced) setText(byId("announcements"), text);
   page.announced = text;
 }
 
 function showLost(error) {
-  byId("status").dataset.status = "stale";
+  byId("status").dataset.level = "warning";
   setText(byId("status-text"), "no connection");
   byId("board").dataset.stale = "true";
   const since = page.shownAt ? ` These are the figures of ${format.clockWithSeconds(page.shownAt)}.` : "";
@@ -61,7 +61,7 @@ function showLogin({ status, message }) {
   client.key = "";
   page.shownAt = 0;
   for (const id of ["loading", "board", "log-out", "windows"]) byId(id).hidden = true;
-  byId("status").dataset.status = "waiting";
+  byId("status").dataset.level = "unknown";
   setText(byId("status-text"), "log in");
   setText(byId("release"), "dashboard");
   warn("");
@@ -92,6 +92,20 @@ const poll = new Poll(async (isLatest) => {
   }
 });
 
+/** The time shown stands in the address, so that it can be linked and outlives a reload. */
+const address = {
+  /** The tab that the address asks for; without one the last hour. */
+  get tab() {
+    return byId(`window-${new URLSearchParams(location.search).get("window")}`) ?? byId("window-1h");
+  },
+
+  note(windowName) {
+    const url = new URL(location.href);
+    url.searchParams.set("window", windowName);
+    history.replaceState(null, "", url);
+  },
+};
+
 function choose(tab, { focus = false } = {}) {
   for (const other of byId("windows").children) {
     other.setAttribute("aria-selected", other === tab);
@@ -105,7 +119,9 @@ function choose(tab, { focus = false } = {}) {
 
 byId("windows").addEventListener("click", (event) => {
   const tab = event.target.closest("[role=tab]");
-  if (tab) choose(tab);
+  if (!tab) return;
+  choose(tab);
+  address.note(page.window);
 });
 
 byId("windows").addEventListener("keydown", (event) => {
@@ -115,6 +131,7 @@ byId("windows").addEventListener("keydown", (event) => {
   if (to === undefined) return;
   event.preventDefault();
   choose(tabs[(to + tabs.length) % tabs.length], { focus: true });
+  address.note(page.window);
 });
 
 byId("theme").addEventListener("click", theme.toggle);
@@ -133,4 +150,5 @@ byId("login-form").addEventListener("submit", (event) => {
 });
 
 byId("charts").append(...CHARTS.map((chart) => chart.node));
+choose(address.tab);
 poll.start();

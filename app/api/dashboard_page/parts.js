@@ -117,6 +117,10 @@ function empty(text) {
   return element("p", { class: "empty" }, text);
 }
 
+function note(text) {
+  return element("p", { class: "note" }, text);
+}
+
 /** Replaces what stands below the heading of a card. */
 function fill(card, ...nodes) {
   card.replaceChildren(card.querySelector("h2"), ...nodes);

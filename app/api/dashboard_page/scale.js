@@ -1,6 +1,6 @@
 // From values to places: round ends and steps of an axis, and which moments get a label.
 
-const LABEL_STEPS_S = [300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 14_400, 21_600, 43_200, 86_400];
+const LABEL_STEPS_S = [60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 14_400, 21_600, 43_200, 86_400];
 
 /** Round values from 0 to at least `highest`, some four steps: their step is 1, 2, 2.5 or 5 times a power of ten. */
 function ticks(highest) {

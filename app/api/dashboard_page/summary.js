@@ -1,26 +1,45 @@
 // What comes first: state, alerts, key figures, the comparison with the time before.
 
-const WINDOW_NAMES = { "1h": "hour", "24h": "24 hours", "48h": "48 hours" };
+const WINDOW_NAMES = { "15m": "15 minutes", "1h": "hour", "24h": "24 hours", "48h": "48 hours" };
 
 function beforeName(data) {
   return `the ${WINDOW_NAMES[data.window.name]} before`;
 }
 
-/** "▲ 12 %". */
-function changeText({ change }) {
+/** Figures that are shares: they are compared by their difference, in percentage points. */
+const SHARES = new Set(["errorRate", "cacheHitRate"]);
+
+/** "▲ 12 %"; of a share "▲ 0.04 points". */
+function changeText({ figure, now, before, change }) {
+  if (SHARES.has(figure)) return now === null || before === null ? "" : pointsText(100 * (now - before));
   if (change === null) return "";
   if (Math.abs(change) < 0.005) return "unchanged";
   return `${change > 0 ? "▲" : "▼"} ${change > 9.99 ? ">999 %" : format.percent(Math.abs(change), 0)}`;
+}
+
+function pointsText(points) {
+  if (Math.abs(points) < 0.005) return "unchanged";
+  return `${points > 0 ? "▲" : "▼"} ${digits(Math.abs(points), Math.abs(points) < 1 ? 2 : 1)}${SPACE}points`;
 }
 
 function trendOf(data, figure) {
   return data.performance.trend.find((trend) => trend.figure === figure);
 }
 
+/** State and alerts in one: what is wrong, and the worst of it. */
+function stateOf({ status, alertLevel }) {
+  const wrong = [alertLevel === "ok" ? "" : alertLevel, status === "healthy" ? "" : status].filter(Boolean);
+  return {
+    text: wrong.join(", ") || "healthy",
+    level: alertLevel === "critical" ? "critical" : wrong.length ? "warning" : "ok",
+  };
+}
+
 function showState(data) {
-  const { status, version, versions, uptime, replicasAlive, workers } = data.overview;
-  byId("status").dataset.status = status;
-  setText(byId("status-text"), status);
+  const { version, versions, uptime, replicasAlive, workers } = data.overview;
+  const state = stateOf(data.overview);
+  byId("status").dataset.level = state.level;
+  setText(byId("status-text"), state.text);
   const replicas = `${format.plural(replicasAlive, "replica")}, ${format.plural(workers, "worker")}`;
   setText(
     byId("release"),
@@ -46,7 +65,7 @@ const TILES = [
     name: "Requests per minute",
     color: "blue",
     trend: "requestsPerMinute",
-    figure: ({ performance }) => [format.rate(performance.requestsLastMinute), "now"],
+    figure: ({ performance }) => [format.rate(performance.requestsPerMinuteNow), "now"],
     detail: ({ performance }) =>
       `${format.count(performance.requests)} requests, ${format.rate(performance.requestsPerMinute)} / min`,
     points: (point) => point.requests,
@@ -145,9 +164,10 @@ function tileNode(tile, data) {
 }
 
 /** Whether a change is for the worse or the better; nothing where it is small or means neither. */
-function senseOf(worse, { change, regression }) {
+function senseOf(worse, { figure, now, before, change, regression }) {
   if (regression) return "bad";
-  if (!worse || change === null || Math.abs(change) < 0.05) return null;
+  if (!worse || change === null) return null;
+  if (SHARES.has(figure) ? Math.abs(now - before) < 0.01 : Math.abs(change) < 0.05) return null;
   return change > 0 === (worse === "up") ? null : "good";
 }
 
@@ -159,8 +179,12 @@ const TREND_ROWS = [
   ["firstTokenP95Ms", "First token, p95", format.ms],
   ["errorRate", "Error rate", (value) => format.percent(value, 2)],
   ["cacheHitRate", "Cache hit rate", format.percent],
-  ["usdPerMinute", "Spend per hour", (value) => format.usd(value === null ? null : 60 * value)],
+  ["usdPerMinute", "Spend per minute", format.usd],
 ];
+
+const REGRESSIONS =
+  "Marked as worse: times at least 20 % longer, an error rate at least 1 point higher, a cache hit rate at least " +
+  "10 points lower; with 20 requests or more in both.";
 
 function showTrend(data) {
   const rows = TREND_ROWS.map(([figure, name, show]) => ({ name, show, trend: trendOf(data, figure) })).filter(
@@ -178,7 +202,7 @@ function showTrend(data) {
     },
   ];
   setText(byId("trend-title").querySelector("small"), beforeName(data));
-  fill(byId("trend"), element("div", { class: "scroll" }, dataTable(columns, rows)));
+  fill(byId("trend"), element("div", { class: "scroll" }, dataTable(columns, rows)), note(REGRESSIONS));
 }
 
 function showFirstSteps(data) {

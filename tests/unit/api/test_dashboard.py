@@ -68,7 +68,7 @@ async def test_every_form_has_the_headers_of_a_page(path: str, headers: Headers)
     assert "frame-ancestors 'none'" in policy
 
 
-@pytest.mark.parametrize(("window", "points"), [("1h", 60), ("24h", 24), ("48h", 48)])
+@pytest.mark.parametrize(("window", "points"), [("15m", 15), ("1h", 60), ("24h", 24), ("48h", 48)])
 async def test_the_time_shown_can_be_chosen(window: str, points: int) -> None:
     shown = (await get("/dashboard/data", query=f"window={window}")).json()
     assert shown["window"]["name"] == window
@@ -83,7 +83,7 @@ async def test_another_time_is_refused() -> None:
 
 async def test_the_names_of_the_mission_are_there() -> None:
     shown = (await get("/dashboard/data")).json()
-    assert {"status", "uptime", "version"} <= shown["overview"].keys()
+    assert {"status", "alertLevel", "uptime", "version"} <= shown["overview"].keys()
     assert {"avgResponseTime", "requestsPerMinute", "errorRate"} <= shown["performance"].keys()
     assert {"memory", "cpu", "sessions"} <= shown["resources"].keys()
     assert {"responseTime", "errors"} <= shown["recent"].keys()

@@ -12,6 +12,7 @@ from app.domain.dashboard_figures import (
     OBJECTIVE,
     active_alerts,
     availability,
+    failure_kinds,
     performance,
     response_times,
     spend,
@@ -19,7 +20,7 @@ from app.domain.dashboard_figures import (
     used,
 )
 from app.domain.histograms import bucket_of
-from app.schemas.dashboard import Change, Performance
+from app.schemas.dashboard import Change, Performance, RequestFailure
 
 NANO = 1_000_000_000
 
@@ -40,7 +41,7 @@ def minute_of(figures: dict[str, int], number: int = 0) -> Bucket:
 
 
 def shown(*now: Bucket, before: tuple[Bucket, ...] = ()) -> Performance:
-    return performance(now, before, step_s=60, requests_last_minute=12.0)
+    return performance(now, before, step_s=60, requests_per_minute_now=12.0)
 
 
 def change(figures: Performance, name: str) -> Change:
@@ -55,7 +56,7 @@ def test_counts_of_a_window_are_those_of_its_minutes_together() -> None:
     )
     assert (figures.requests, figures.errors, figures.broken, figures.streams) == (40, 1, 1, 4)
     assert (figures.client_errors, figures.refused, figures.cost_usd) == (2, 1, 3.0)
-    assert (figures.requests_per_minute, figures.requests_last_minute) == (20, 12)
+    assert (figures.requests_per_minute, figures.requests_per_minute_now) == (20, 12)
     assert figures.error_rate == pytest.approx(0.025)
     tokens, per_minute = figures.tokens, figures.tokens_per_minute
     assert (tokens.input, tokens.output, tokens.cache_read, tokens.cache_write) == (150, 20, 7, 0)
@@ -162,6 +163,24 @@ def test_response_times_come_by_minute() -> None:
     assert (empty.at, empty.requests, empty.mean_ms, empty.p99_ms) == (0, 0, None, None)
     assert (some.at, some.requests) == (60, 2)
     assert some.mean_ms == pytest.approx(100, rel=0.01)
+
+
+def failure(status: int, code: str, *, at: float, broken: bool = False) -> RequestFailure:
+    return RequestFailure(at=at, request_id="", status=status, broken=broken, code=code, path="", model="", tenant="")
+
+
+def test_failures_that_are_alike_are_counted() -> None:
+    found = failure_kinds(
+        [
+            failure(200, "overloaded", at=9, broken=True),
+            failure(503, "overloaded", at=8),
+            failure(503, "overloaded", at=7),
+        ]
+    )
+    assert [(kind.status, kind.broken, kind.code, kind.count, kind.at) for kind in found] == [
+        (503, False, "overloaded", 2, 8),
+        (200, True, "overloaded", 1, 9),
+    ]
 
 
 def state(level: Level, *, warning: float | None = 0.05) -> AlertState:

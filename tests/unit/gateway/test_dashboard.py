@@ -11,11 +11,13 @@ from app.domain import minutes
 from app.domain.alert_book import AlertBook
 from app.domain.alerts import AlertState, Reading
 from app.gateway.cluster import ClusterBook
-from app.gateway.dashboard import ERRORS_EVERY_S, READ_EVERY_S, DashboardBook
+from app.gateway.dashboard import MOST_ERRORS, READ_EVERY_S, DashboardBook
+from app.gateway.dashboard_errors import ERRORS_EVERY_S
 from app.gateway.report import Reports
 from app.gateway.services import Services
 from app.schemas.dashboard import Dashboard
 from app.state.alerts import write_alerts
+from app.state.figures import WorkerFigures, publish_command
 from app.state.leader import lead
 from app.state.request_log import add_records_commands
 from tests.support.services import StateAway, make_services
@@ -37,6 +39,14 @@ class Worker:
         """Counts something, and reports it."""
         self.services.metrics.minute |= {name.replace("__", ":"): value for name, value in figures.items()}
         await Reports(self.services, worker_id="w1", host="pod-1").report()
+
+    async def hear(self, *others: str, **figures: Any) -> None:
+        """Other workers say how they are."""
+        for name in others:
+            said = WorkerFigures(
+                worker_id=name, host=name, pid=1, started_at=self.services.now(), version="1", **figures
+            )
+            await self.services.state.pipeline([publish_command(said)])
 
     async def shown(self) -> Dashboard:
         """The dashboard of a moment at which nothing that was kept counts any more."""
@@ -80,33 +90,26 @@ async def test_many_pages_cost_no_more_than_one() -> None:
 async def test_windows_are_kept_apart() -> None:
     worker = Worker()
     await worker.report(requests=7)
-    for window, points in (("1h", 60), ("24h", 24), ("48h", 48), ("24h", 24)):
+    for window, points in (("15m", 15), ("1h", 60), ("24h", 24), ("48h", 48), ("24h", 24)):
         shown = msgspec.json.decode(await worker.book.read(window), type=Dashboard)  # type: ignore[arg-type]
         assert (shown.window.name, len(shown.performance.series)) == (window, points)
+        assert (len(shown.performance.before), len(shown.recent.response_time)) == (points, 60)
         assert shown.performance.requests == 7
 
 
-async def test_failures_of_the_request_log_are_listed_newest_first() -> None:
+async def test_the_newest_failures_are_listed_and_all_that_were_read_are_counted() -> None:
     worker = Worker()
     records = [
-        b'{"timestamp":"2026-01-01T00:00:00Z","level":"WARNING","request_id":"r1","status":502,"error_code":"overloaded",'
-        b'"path":"/v1/chat/completions","model":"m","tenant":"acme"}',
-        b'{"timestamp":"2026-01-01T00:00:01Z","level":"INFO","request_id":"r2","status":200}',
-        b'{"timestamp":"2026-01-01T00:00:02Z","level":"WARNING","request_id":"r3","status":503}',
-        b'{"timestamp":"2026-01-01T00:00:03Z","level":"WARNING","request_id":4}',
+        b'{"timestamp":"2026-01-01T00:00:%02dZ","level":"WARNING","status":503,"error_code":"overloaded"}' % second
+        for second in range(MOST_ERRORS + 5)
     ]
     await worker.services.state.pipeline(add_records_commands(records))
-    errors = (await worker.shown()).recent.errors
-    assert [error.request_id for error in errors] == ["", "r3", "r1"]
-    first = errors[-1]
-    assert (first.at, first.status, first.code, first.model, first.tenant) == (
-        1767225600,
-        502,
-        "overloaded",
-        "m",
-        "acme",
-    )
-    assert errors[0].code == "unreadable"
+    recent = (await worker.shown()).recent
+    assert len(recent.errors) == MOST_ERRORS
+    assert recent.errors[0].at == 1767225600 + MOST_ERRORS + 4
+    assert [(kind.status, kind.code, kind.count) for kind in recent.error_kinds] == [
+        (503, "overloaded", MOST_ERRORS + 5)
+    ]
 
 
 async def test_active_alerts_come_from_the_book() -> None:
@@ -114,12 +117,13 @@ async def test_active_alerts_come_from_the_book() -> None:
     now = worker.services.now()
     reading = Reading(alert="error_rate", value=0.2, unit="share", warning=0.05, critical=0.1)
     state = AlertState(reading=reading, level="critical", since=now, seen_since=now, read_at=now)
-    assert not (await worker.shown()).overview.monitored
+    overview = (await worker.shown()).overview
+    assert (overview.monitored, overview.alert_level) == (False, "ok")
     await lead(worker.services.state, "me")
     await write_alerts(worker.services.state, AlertBook(alerts=(state,), evaluated_at=now), token="me")
     overview = (await worker.shown()).overview
     assert [(alert.name, alert.level) for alert in overview.alerts] == [("error_rate", "critical")]
-    assert overview.monitored
+    assert (overview.monitored, overview.alert_level) == (True, "critical")
 
 
 async def test_without_the_store_there_is_what_this_worker_could_not_report() -> None:
@@ -155,3 +159,21 @@ async def test_a_worker_that_is_stopping_says_so() -> None:
     worker = Worker()
     worker.services.process.draining = True
     assert (await worker.shown()).overview.status == "draining"
+
+
+async def test_while_some_workers_serve_the_gateway_is_not_stopping() -> None:
+    worker = Worker()
+    worker.services.process.draining = True
+    await worker.report()
+    await worker.hear("w2")
+    assert (await worker.shown()).overview.status == "healthy"
+    await worker.hear("w2", draining=True)
+    assert (await worker.shown()).overview.status == "draining"
+
+
+async def test_one_worker_without_the_store_is_enough_to_say_so() -> None:
+    worker = Worker()
+    await worker.hear("w2", "w3")
+    assert (await worker.shown()).overview.status == "healthy"
+    await worker.hear("w3", breaker_open=True)
+    assert (await worker.shown()).overview.status == "degraded"
