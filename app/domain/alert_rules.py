@@ -9,7 +9,7 @@
 | ``sessions`` | of the fullest tenant, of its maximum | |
 | ``store_away`` | whether the state store is away, or refuses to be written | |
 | ``forecast_sessions``, ``forecast_memory`` | days until they are full at the present trend | six hours of peaks |
-| ``budget:<tenant>[/<key id>]:<day, month, total>`` | spent, as a share; the 200 fullest | |
+| ``budget:<tenant>[/<key id>]:<day, month, total>`` | spent, as a share; 1 where it refuses; the 200 fullest | |
 | ``upstream_credential:<label>`` | whether Anthropic refuses the key | |
 
 A rule without what it needs makes no reading. Source: DESIGN.md section 9; the thresholds of the mission are the
@@ -18,7 +18,7 @@ defaults of the settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -51,6 +51,9 @@ RULES: Final = (
     FORECAST_SESSIONS,
     FORECAST_MEMORY,
 )
+
+#: Every rule, those that are about many things included: the values of a label.
+ALL_RULES: Final = (*RULES, BUDGET, CREDENTIAL)
 
 #: Gauges that forecasts go by.
 FORECAST_PEAKS: Final = (minutes.SESSIONS_SHARE, minutes.MEMORY_SHARE, minutes.STORE_MEMORY_SHARE)
@@ -102,6 +105,7 @@ class Situation(Struct, frozen=True, kw_only=True):
         store_away: whether the state store is away.
         peaks: gauges of the last hours (``minutes.PEAK``), by hour since 1970, for the trend.
         budgets: what is spent, as a share of a budget, by ``<tenant>[/<key id>]:<day, month, total>``.
+        refusing: those that have refused a request, whatever is spent of them, by the same names.
         credentials: the gateway's own at Anthropic.
     """
 
@@ -112,6 +116,7 @@ class Situation(Struct, frozen=True, kw_only=True):
     store_away: bool = False
     peaks: Mapping[int, Mapping[str, int]] = {}
     budgets: Mapping[str, float] = {}
+    refusing: Container[str] = ()
     credentials: Sequence[CredentialFigures] = ()
 
 
@@ -123,7 +128,7 @@ def readings_of(situation: Situation, thresholds: Thresholds) -> list[Reading]:
         *_sessions(situation.fullest_tenant, thresholds.sessions),
         fact_reading(STORE_AWAY, situation.store_away),
         *_forecasts(situation.peaks, thresholds.forecast_days),
-        *_budgets(situation.budgets, thresholds.budget),
+        *_budgets(situation, thresholds.budget),
         *(fact_reading(f"{CREDENTIAL}:{one.label}", one.status == "failing") for one in situation.credentials),
     ]
 
@@ -173,10 +178,11 @@ def _days_until_full(hours: Mapping[int, Mapping[str, int]], peak: str) -> float
     return days_until_full([(hour, _THOUSANDTH * peaks[peak]) for hour, peaks in hours.items() if peak in peaks])
 
 
-def _budgets(shares: Mapping[str, float], threshold: Threshold) -> Iterator[Reading]:
-    fullest = sorted(shares.items(), key=lambda one: (-one[1], one[0]))[:MOST_BUDGETS]
+def _budgets(situation: Situation, threshold: Threshold) -> Iterator[Reading]:
+    fullest = sorted(situation.budgets.items(), key=lambda one: (-one[1], one[0]))[:MOST_BUDGETS]
     for name, share in fullest:
-        yield _reading(f"{BUDGET}:{name}", share, "share", threshold)
+        about = "it refuses requests that need more than is left" if name in situation.refusing else ""
+        yield _reading(f"{BUDGET}:{name}", share, "share", threshold, about=about)
 
 
 def _reading(alert: str, value: float, unit: Unit, threshold: Threshold, *, about: str = "") -> Reading:

@@ -6,7 +6,8 @@ Money is integer nano-dollars everywhere (1 USD = 1,000,000,000), tokens and req
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -61,6 +62,16 @@ class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 NO_LIMITS = Limits()
+
+#: A day, a calendar month (both UTC), or in all.
+BudgetPeriod = Literal["day", "month", "total"]
+
+#: The period of a budget, by the name of its limit.
+BUDGET_PERIODS: Final[Mapping[str, BudgetPeriod]] = {
+    "budget_day_nano": "day",
+    "budget_month_nano": "month",
+    "budget_total_nano": "total",
+}
 
 #: What happens to a key's requests while Redis is away: its share of the limits by local count, or 503.
 OutagePolicy = Literal["fail_open", "fail_closed"]

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from app.config import Config
 from app.domain.auth import ApiKey, Caller, Scope, allows_model
-from app.domain.limits import NANO_PER_USD, NO_LIMITS, Demand, Hold, Limits, OutagePolicy, Refusal
+from app.domain.limits import BUDGET_PERIODS, NANO_PER_USD, NO_LIMITS, Demand, Hold, Limits, OutagePolicy, Refusal
 from app.domain.local_limits import UNBOUNDED, LocalBook
 from app.domain.local_limits import Refusal as LocalRefusal
 from app.errors import (
@@ -33,6 +33,7 @@ from app.gateway.ledger import Ledger, Permit
 from app.state import limits
 from app.state.connection import Command, StateConnection
 from app.state.error_replies import ran_nothing
+from app.state.exhausted import NEVER_FREES_S, ExhaustedBudget
 from app.state.key_memory import KeyMemory
 from app.state.limit_words import limit_words
 from app.state.limits import TENANT, Account, Verdict
@@ -55,7 +56,7 @@ OUTAGE_RETRY_S = 5.0
 #: A request that was decided without the store this lately means that the store hardly answers.
 ALONE_S = 5.0
 
-#: Accounts with a budget that are noted between two reports of a worker.
+#: Accounts with a budget, and budgets that have refused, that are noted between two reports of a worker.
 MOST_BUDGETED = 1000
 
 #: Whose limits hold while the store is away, and which.
@@ -149,6 +150,7 @@ class Admission:
         self.tenants: Mapping[str, Limits] = {}
         self.workers_seen = 1
         self._budgeted: dict[tuple[str, str], Limits] = {}
+        self._exhausted: dict[ExhaustedBudget, float] = {}
         self.alone_at = float("-inf")
         self._told_at = float("-inf")
 
@@ -254,6 +256,7 @@ class Admission:
         if verdict.refusal is not None:
             own = self.limits_of(key.limits if key is not None else caller.limits)
             bounds = own if verdict.refusal.whose == "key" else self.tenant_limits(caller.tag)
+            self._note_exhausted(caller.key_id, caller.tenant if key is None else key.tenant, verdict.refusal, bounds)
             raise limited(verdict.refusal, bounds, own_headers(verdict.requests, verdict.tokens))
         permit = Permit(
             id=permit_id,
@@ -280,6 +283,24 @@ class Admission:
         Each by the name of its tenant and the id of its key, or ``TENANT`` in place of it.
         """
         taken, self._budgeted = self._budgeted, {}
+        return taken
+
+    def _note_exhausted(self, key_id: str, tenant: str, refusal: Refusal, bounds: Limits) -> None:
+        period, budget_nano = BUDGET_PERIODS.get(refusal.limit), getattr(bounds, refusal.limit, None)
+        if period is None or not budget_nano or len(self._exhausted) >= MOST_BUDGETED:
+            return
+        budget = ExhaustedBudget(
+            tenant=tenant,
+            key_id=key_id if refusal.whose == "key" else TENANT,
+            period=period,
+            budget_nano=budget_nano,
+        )
+        wait_s = NEVER_FREES_S if refusal.retry_after_s is None else refusal.retry_after_s
+        self._exhausted[budget] = self._now() + wait_s
+
+    def take_exhausted(self) -> dict[ExhaustedBudget, float]:
+        """Budgets that have refused a request since the last time, and the Unix seconds at which each starts anew."""
+        taken, self._exhausted = self._exhausted, {}
         return taken
 
     # Without the store

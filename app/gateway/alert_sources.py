@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from msgspec import Struct
@@ -66,7 +66,8 @@ class Sources:
                 store_memory=None if memory is None else memory.share,
                 fullest_tenant=None if sample is None else sample.sessions_share,
                 peaks=peaks or {},
-                budgets=_by_name(budgets),
+                budgets={_name(one): one.share for one in budgets},
+                refusing=frozenset(_name(one) for one in budgets if one.has_refused),
                 credentials=together(one for worker in workers for one in worker.credentials),
             ),
             peaks=peaks_of(sample, workers),
@@ -98,5 +99,6 @@ class Read(Struct, frozen=True):
     peaks: dict[str, int]
 
 
-def _by_name(budgets: Sequence[BudgetShare]) -> dict[str, float]:
-    return {f"{one.tenant}{'' if one.key_id is None else f'/{one.key_id}'}:{one.period}": one.share for one in budgets}
+def _name(budget: BudgetShare) -> str:
+    key = "" if budget.key_id is None else f"/{budget.key_id}"
+    return f"{budget.tenant}{key}:{budget.period}"

@@ -1,8 +1,8 @@
 """What a worker tells all replicas every few seconds, in one round trip.
 
 How it is doing (``/health``, ``claude-wrapper status``), what it has counted (dashboard, alerts), its latest request
-records (``/logs``), and which accounts with budgets and tenants with sessions it has seen (alerts). Contract: DESIGN.md
-section 9, "one flush per worker every few seconds".
+records (``/logs``), and which accounts with budgets, budgets that have refused and tenants with sessions it has seen
+(alerts). Contract: DESIGN.md section 9, "one flush per worker every few seconds".
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from app.errors import StateError
 from app.gateway.figures import worker_figures
 from app.gateway.services import Services
 from app.state.connection import Command
+from app.state.exhausted import exhausted_commands
 from app.state.figures import PUBLISH_INTERVAL_S, publish_command, withdraw
 from app.state.minutes import add_minute_command
 from app.state.request_log import add_records_commands
@@ -84,6 +85,7 @@ class Reports:
             publish_command(figures),
             add_minute_command(counted, {}),
             *watch_commands(services.admission.take_budgeted(), now),
+            *exhausted_commands(services.admission.take_exhausted(), now),
             *seated_commands(services.take_to_report(), now),
             *add_records_commands(services.request_log.take_recent()),
         ]

@@ -7,8 +7,8 @@ Source: DESIGN.md section 3.
 
 | key | value | TTL | written by |
 |---|---|---|---|
-| ``cw:{_}:worker:v1:<worker id>`` | ``WorkerFigures``, JSON | 15 s | ``figures.publish``, every 5 s |
-| ``cw:{_}:workers:v1`` | sorted set: worker id -> Unix second of expiry | 15 s | ``figures.publish`` |
+| ``cw:{_}:worker:v1:<worker id>`` | ``WorkerFigures``, JSON | 15 s | ``figures.publish_command``, every 5 s |
+| ``cw:{_}:workers:v1`` | sorted set: worker id -> Unix second of expiry | 15 s | ``figures.publish_command`` |
 | ``cw:{_}:secret:v1`` | 32 random bytes | 400 days after the last start | ``secret.shared_secret`` |
 | ``cw:{_}:probe:v1`` | ``1`` | 60 s | ``lane``: is the store writable? |
 | ``cw:{<tag>}:key:v1:<key id>`` | hash: an API key | none | ``api_keys`` |
@@ -22,6 +22,7 @@ Source: DESIGN.md section 3.
 | ``cw:{_}:alerts:v1`` | how every alert stands, and what is still to be told, as JSON | 400 days | ``alerts`` |
 | ``cw:{_}:watched:v1`` | sorted set: who has which budgets -> Unix second of use | 48 h | ``watched`` |
 | ``cw:{_}:seated:v1`` | sorted set: tag of a tenant with sessions -> Unix second of use | 48 h | ``watched`` |
+| ``cw:{_}:exhausted:v1`` | sorted set: a budget that has refused -> Unix second of its end | 32 days | ``exhausted`` |
 | ``cw:{_}:guesses:v1:<address>`` | wrong keys tried from a client address this minute | 60 s | ``guesses`` |
 | ``cw:{<tag>}:rates:v1:<key id>`` | balances of the token buckets of a key | 48 h | ``limits`` |
 | ``cw:{<tag>}:rates:v1:*`` | the same of the tenant | 48 h | ``limits`` |
@@ -81,6 +82,8 @@ ALERTS_TTL_S = 400 * 86_400
 WATCHED_TTL_S = 48 * 3600
 #: As long as a session may live.
 SEATED_TTL_S = 48 * 3600
+#: Longer than a budget's month.
+EXHAUSTED_TTL_S = 32 * 86_400
 
 #: Blocks of thinking have to outlive every session and cached answer.
 KEPT_TTL_S = STATE_TTL_S
@@ -113,6 +116,7 @@ LEADER = "cw:{_}:leader:v1"
 ALERTS = "cw:{_}:alerts:v1"
 WATCHED = "cw:{_}:watched:v1"
 SEATED = "cw:{_}:seated:v1"
+EXHAUSTED = "cw:{_}:exhausted:v1"
 
 #: Beginnings of the names of minutes and hours, for the script that knows which it is by the server's clock.
 MINUTES = "cw:{_}:minute:v1:"

@@ -39,6 +39,7 @@ TTLS_S: dict[str, tuple[int | None, ...]] = {
     "alerts": (keys.ALERTS_TTL_S,),
     "watched": (keys.WATCHED_TTL_S,),
     "seated": (keys.SEATED_TTL_S,),
+    "exhausted": (keys.EXHAUSTED_TTL_S,),
     "guesses": (keys.GUESSES_TTL_S,),
     "rates": (keys.STATE_TTL_S,),
     "spend": (keys.SPEND_TTL_S,),

@@ -16,6 +16,7 @@ from app.state import api_keys, connect, keys
 from app.state.alerts import write_alerts
 from app.state.answers import Slot, join_flight, land_flight
 from app.state.connection import StateConnection
+from app.state.exhausted import ExhaustedBudget, exhausted_commands
 from app.state.figures import WorkerFigures
 from app.state.guesses import GuessBook
 from app.state.kept_answers import keep_command
@@ -34,6 +35,7 @@ from tests.support.worker_figures import publish
 
 NOW = 1_800_000_000.0
 BOUNDS = Limits(requests_per_minute=10, concurrency=5, budget_total_nano=10_000)
+EXHAUSTED = ExhaustedBudget(tenant="acme", key_id="key1", period="total", budget_nano=10_000)
 
 
 async def write_all_there_is(state: StateConnection) -> None:
@@ -46,6 +48,7 @@ async def write_all_there_is(state: StateConnection) -> None:
             *add_records_commands([b"{}"]),
             *watch_commands({("acme", "key1"): BOUNDS}, NOW),
             *seated_commands([TAG], NOW),
+            *exhausted_commands({EXHAUSTED: NOW + 3600}, NOW),
         ]
     )
     assert (await lead(state, "monitor")).is_held

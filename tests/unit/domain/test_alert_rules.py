@@ -133,6 +133,12 @@ def test_budgets_are_alerts_of_their_own() -> None:
     assert levels == {"budget:acme:day": "ok", "budget:acme/k1:month": "warning", "budget:other:total": "critical"}
 
 
+def test_a_budget_that_refuses_says_so() -> None:
+    found = read(Situation(budgets={"acme:day": 1.0, "acme:month": 1.0}, refusing={"acme:day"}))
+    assert found["budget:acme:day"].about == "it refuses requests that need more than is left"
+    assert found["budget:acme:month"].about == ""
+
+
 def test_of_many_budgets_the_fullest_are_watched() -> None:
     budgets = {f"t{number}:day": number / 1000 for number in range(MOST_BUDGETS + 10)}
     found = read(Situation(budgets=budgets))

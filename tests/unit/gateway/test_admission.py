@@ -22,11 +22,13 @@ from app.errors import (
     StateUnavailable,
     Unauthenticated,
 )
+from app.gateway import admission
 from app.gateway.admission import ALONE_S, TOLD_EVERY_S, USUAL_OUTPUT_TOKENS, Admission, AdmissionSettings
 from app.gateway.ledger import NOTHING_USED, Ledger, Permit
 from app.state.error_replies import error_from_reply
+from app.state.exhausted import NEVER_FREES_S
 from app.state.key_memory import KeyMemory
-from app.state.limits import Account
+from app.state.limits import TENANT, Account
 from app.translate.error_meaning import meaning_of
 from tests.support.scripted_state import ScriptedState
 
@@ -263,6 +265,55 @@ async def test_each_limit_says_whose_it_is_its_number_and_when_it_frees_up(
     assert error.spent is is_spent
     assert error.code == ("insufficient_quota" if is_spent else "rate_limit_exceeded")
     assert setup.ledger.open_permits == 0
+
+
+@pytest.mark.parametrize(
+    ("refused", "wait_us", "noted", "anew_in_s"),
+    [
+        ("key.budget_day", 3_600_000_000, ("file-1", "day", 5_000_000_000), 3600.0),
+        ("tenant.budget_month", 86_400_000_000, (TENANT, "month", 60_500_000_000), 86_400.0),
+        ("key.budget_total", -1, ("file-1", "total", 1), NEVER_FREES_S),
+    ],
+)
+async def test_a_budget_that_refuses_is_noted_until_it_starts_anew(
+    refused: str, wait_us: int, noted: tuple[str, str, int], anew_in_s: float
+) -> None:
+    setup = Setup(limited(refused, wait_us), limited(refused, wait_us), key=SEVEN_LIMITS, tenant=SEVEN_LIMITS)
+    await setup.refused(RateLimited)
+    await setup.refused(RateLimited)
+    [(budget, anew_at)] = setup.admission.take_exhausted().items()
+    assert (budget.tenant, budget.key_id, budget.period, budget.budget_nano) == ("acme", *noted)
+    assert anew_at == setup.now_s + anew_in_s
+    assert setup.admission.take_exhausted() == {}
+
+
+@pytest.mark.parametrize("refused", ["key.requests", "tenant.concurrency", "key.budget_reserved"])
+async def test_what_will_pass_by_itself_is_no_used_up_budget(refused: str) -> None:
+    setup = Setup(limited(refused, 1_000_000), key=SEVEN_LIMITS, tenant=SEVEN_LIMITS)
+    await setup.refused(RateLimited)
+    assert setup.admission.take_exhausted() == {}
+
+
+async def test_budgets_of_nothing_are_not_noted() -> None:
+    setup = Setup(limited("key.budget_day", 1), key=Limits(budget_day_nano=0))
+    await setup.refused(RateLimited)
+    assert setup.admission.take_exhausted() == {}
+
+
+async def test_a_used_up_budget_of_a_stored_key_is_that_of_its_record() -> None:
+    key = msgspec.structs.replace(KEY, limits=Limits(budget_day_nano=70))
+    setup = Setup(limited("key.budget_day", 1, key=key), key=Limits(budget_day_nano=90))
+    await setup.refused(RateLimited, STORED)
+    [budget] = setup.admission.take_exhausted()
+    assert (budget.tenant, budget.key_id, budget.budget_nano) == ("acme", "key-1", 70)
+
+
+async def test_used_up_budgets_are_noted_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MOST_BUDGETED", 3)
+    setup = Setup(*[limited("key.budget_day", 1)] * 5, key=SEVEN_LIMITS)
+    for number in range(5):
+        await setup.refused(RateLimited, msgspec.structs.replace(KNOWN, key_id=f"file-{number}"))
+    assert len(setup.admission.take_exhausted()) == 3
 
 
 async def test_a_refusal_tells_the_numbers_in_headers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,6 +14,7 @@ from app.errors import StateUnavailable
 from app.gateway.budgets_watch import BudgetShare, budget_shares
 from app.state import connect, keys
 from app.state.connection import StateConnection
+from app.state.exhausted import ExhaustedBudget, exhausted_commands
 from app.state.limits import TENANT
 from app.state.watched import watch_commands
 from tests.support.limiter import TENANT_NAME, Limiter
@@ -20,6 +22,9 @@ from tests.support.services import StateAway
 
 NOW = 1_800_000_000.0
 DAY = Limits(budget_day_nano=100)
+
+#: The store goes by its own clock, which cannot be set.
+LATER = time.time() + 3600
 
 
 @pytest.fixture
@@ -71,6 +76,43 @@ async def test_a_revoked_key_has_no_budget(state: StateConnection) -> None:
 async def test_a_budget_of_nothing_is_meant_to_lock_somebody_out(state: StateConnection) -> None:
     await watch(state, "key1", Limits(budget_day_nano=0))
     assert await shares(state) == []
+
+
+async def refuse(state: StateConnection, key_id: str, budget_nano: int, until: float) -> None:
+    refused = ExhaustedBudget(tenant=TENANT_NAME, key_id=key_id, period="day", budget_nano=budget_nano)
+    await state.pipeline(exhausted_commands({refused: until}, time.time() - 10))
+
+
+async def test_a_budget_that_has_refused_is_used_up_though_less_is_spent(state: StateConnection) -> None:
+    await spend(state, 60)
+    await watch(state, "jwt-abc", DAY)
+    await watch(state, TENANT, DAY, NOW - 1)
+    await refuse(state, TENANT, 100, LATER)
+    found = await shares(state)
+    assert [(one.key_id, one.share, one.spent_nano, one.has_refused) for one in found] == [
+        ("jwt-abc", 0.6, 60, False),
+        (None, 1.0, 60, True),
+    ]
+
+
+async def test_a_budget_that_was_overrun_and_refuses_is_as_full_as_it_is(state: StateConnection) -> None:
+    await spend(state, 120)
+    await watch(state, TENANT, DAY)
+    await refuse(state, TENANT, 100, LATER)
+    assert [one.share for one in await shares(state)] == [1.2]
+
+
+async def test_a_budget_that_was_raised_since_has_not_refused(state: StateConnection) -> None:
+    await watch(state, "key1", DAY)
+    await refuse(state, "key1", 100, LATER)
+    await Limiter(state).stored_key("key1", limits=Limits(budget_day_nano=200))
+    assert [(one.budget_nano, one.share) for one in await shares(state)] == [(200, 0.0)]
+
+
+async def test_a_budget_that_has_started_anew_has_not_refused(state: StateConnection) -> None:
+    await watch(state, TENANT, DAY)
+    await refuse(state, TENANT, 100, until=time.time() - 1)
+    assert [one.share for one in await shares(state)] == [0.0]
 
 
 async def test_what_cannot_be_read_is_left_out(state: StateConnection) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
 from app.domain import minutes
 from app.domain.buckets import Bucket
-from app.errors import StateError
+from app.errors import RateLimited, StateError
 from app.gateway.report import LATE_S, Reports
+from app.state.exhausted import exhausted
 from app.state.figures import read_all
 from app.state.minutes import BucketReader
 from app.state.watched import seated, watched
@@ -61,6 +63,16 @@ async def test_accounts_with_budgets_and_tenants_with_sessions_are_told() -> Non
     await reports(corridor).report()
     assert [account.key_id for account in await watched(corridor.state)] == ["ann"]
     assert len(await seated(corridor.state)) == 1
+
+
+async def test_budgets_that_have_refused_are_told() -> None:
+    corridor = answered(default_budget_day=0.000001)
+    corridor.services.now = corridor.services.admission._now = time.time  # the store's clock cannot be set
+    with pytest.raises(RateLimited):
+        await corridor.ask()
+    await reports(corridor).report()
+    [budget] = await exhausted(corridor.state)
+    assert (budget.tenant, budget.key_id, budget.period, budget.budget_nano) == ("acme", "ann", "day", 1000)
 
 
 async def test_while_the_store_is_away_counts_wait(monkeypatch: pytest.MonkeyPatch) -> None:
