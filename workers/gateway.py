@@ -1,15 +1,17 @@
 """The gateway's processes: gunicorn's master, in this process, and its workers.
 
 gunicorn is started without its own application class, which would put the working directory first on ``sys.path`` (an
-``app`` package there would be imported instead of ours). The master imports neither the application nor the Anthropic
-SDK; each worker does, after the fork. Ours differs from gunicorn's master in five points: Ctrl-C is graceful, and only
-the second one forces; the end of its terminal is taken for Ctrl-C; a reload (SIGHUP) stops the old workers only when
-all new ones answer, and keeps them when the new ones cannot start; a worker that is leaving does not count as one that
-serves; it watches the processes that the gateway needs beside it (``workers.companions``).
+``app`` package there would be imported instead of ours). The master imports the application once, and makes none: its
+workers share what was imported, and one that is replaced serves again within moments. Ours differs from gunicorn's
+master in five points: Ctrl-C is graceful, and only the second one forces; the end of its terminal is taken for Ctrl-C;
+a reload (SIGHUP) stops the old workers only when all new ones answer, and keeps them when the new ones cannot start; a
+worker that is leaving does not count as one that serves; it watches the processes that the gateway needs beside it
+(``workers.companions``).
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import mmap
 import os
@@ -17,6 +19,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -59,7 +62,7 @@ def run_gateway(
     Args:
         config: the settings; ``port`` is the listener's.
         listener: the bound socket of ``workers.listener.bind``.
-        create_app: the application; ``app.main.create_app`` by default, imported in the workers.
+        create_app: the application, made in the workers; ``app.main.create_app`` by default.
         companions: processes that live as long as the gateway; stopped last.
         on_ready: called once, in the master, when all workers answer.
         on_stopping: called once, in the master, when it has been told to stop.
@@ -76,6 +79,8 @@ def run_gateway(
     application = GatewayApplication(config, create_app)
     arbiter = GatewayArbiter(application, listener, companions, on_ready=on_ready, on_stopping=on_stopping)
     application.configure_logging()
+    if create_app is None:
+        _import_application()
     try:
         arbiter.run()
     except SystemExit as exc:
@@ -92,6 +97,12 @@ def run_gateway(
         flush_output()
         os._exit(status)
     return status
+
+
+def _import_application() -> None:
+    """Imports what every worker needs; what there is then is no garbage, and workers need not look at it again."""
+    import_module("app.main")
+    gc.freeze()
 
 
 class ReadyBoard:

@@ -61,7 +61,7 @@ def load_script(name: str, *, after: str = "", echoes: bool = False) -> Script:
     return script_from_text(name, b"\n".join(texts), echoes=echoes)
 
 
-#: ``figures.publish``
+#: ``figures.publish_command``
 PUBLISH_WORKER = load_script("publish_worker")
 #: ``secret.shared_secret``
 SHARED_SECRET = load_script("shared_secret")
