@@ -79,6 +79,7 @@ def test_one_clear_block_says_how_to_use_it(gateway: RunningGateway) -> None:
         "  protection  open: no key is asked for\n",
         "  workers     2\n",
         f"  docs        {gateway.base_url}/docs\n",
+        f"  dashboard   {gateway.base_url}/dashboard\n",
         f"  export OPENAI_BASE_URL={gateway.base_url}/v1\n",
     ):
         assert fact in block
@@ -86,9 +87,12 @@ def test_one_clear_block_says_how_to_use_it(gateway: RunningGateway) -> None:
     assert "gunicorn" not in block.lower()
 
 
-def test_master_holds_nothing_of_the_application(gateway: RunningGateway) -> None:
-    mapped = {Path(part.path).name for part in psutil.Process(gateway.pid).memory_maps()}
-    assert not [name for name in mapped if "pydantic_core" in name or "hiredis" in name or "_http_parser" in name]
+def test_master_has_imported_the_application_and_runs_nothing_of_it(gateway: RunningGateway) -> None:
+    master = psutil.Process(gateway.pid)
+    mapped = {Path(part.path).name for part in master.memory_maps()}
+    assert [name for name in mapped if "msgspec" in name]
+    assert not [name for name in mapped if "_http_parser" in name or "jiter" in name]  # no way to Anthropic
+    assert master.num_threads() == 1  # a fork takes no thread along
 
 
 def test_worker_that_replaces_another_has_opened_its_lane_before_it_serves() -> None:
