@@ -85,8 +85,8 @@ class Config(Struct, frozen=True, kw_only=True):
     port: Annotated[Port, Help("port to listen on; PORT is honoured too", env=("CLAUDE_WRAPPER_PORT", "PORT"))] = 8000
     workers: Annotated[int, Meta(ge=1, le=512), Help("worker processes (--production: one per core)")] = 1
     production: Annotated[bool, Help("JSON logs, one worker per core, listen on 0.0.0.0")] = False
-    debug: Annotated[bool, Help("log at debug level, and every request")] = False
-    verbose: Annotated[bool, Help("log every request")] = False
+    debug: Annotated[bool, Help("log at debug level, every request with its steps; server-timing on replies")] = False
+    verbose: Annotated[bool, Help("log also probes, scrapes and what CLAUDE_WRAPPER_LOG_SAMPLE leaves out")] = False
     mock: Annotated[bool, Help("answer from the built-in simulator instead of Anthropic")] = False
     log_format: Annotated[Literal["auto", "text", "json"], Help("auto: json with --production, else text")] = "auto"
     log_sample: Annotated[

@@ -33,8 +33,8 @@ def serve_options() -> tuple[click.Parameter, ...]:
         _flag("-P", "--production", help="JSON logs, one worker per core, listen on 0.0.0.0"),
         _flag("-H", "--health-monitoring", help="evaluate alerts: one worker of all replicas does"),
         _flag("-m", "--mock", help="answer from the built-in simulator: no key, no network"),
-        _flag("-d", "--debug", help="log at debug level, and every request"),
-        _flag("--verbose", help="log every request"),
+        _flag("-d", "--debug", help="log at debug level, every request with its steps; server-timing on replies"),
+        _flag("--verbose", help="log also probes, scrapes and what CLAUDE_WRAPPER_LOG_SAMPLE leaves out"),
         click.Option(["--daemon"], is_flag=True, help="the same as 'start': run in the background"),
     )
 
