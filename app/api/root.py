@@ -19,6 +19,9 @@ class About(Struct, frozen=True, kw_only=True):
         docs: interactive documentation.
         openapi: the same for machines.
         health: state of the gateway.
+        dashboard: what all replicas do, as a page.
+        metrics: the same for Prometheus, of this gateway.
+        logs: the latest requests of all replicas; for the operator.
     """
 
     name: str = "claude-wrapper"
@@ -27,6 +30,9 @@ class About(Struct, frozen=True, kw_only=True):
     docs: str = "/docs"
     openapi: str = "/openapi.json"
     health: str = "/health"
+    dashboard: str = "/dashboard"
+    metrics: str = "/metrics"
+    logs: str = "/logs"
 
 
 _ABOUT = About()

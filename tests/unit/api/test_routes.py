@@ -132,6 +132,12 @@ async def test_the_root_answers_cheaply(method: str) -> None:
         assert reply.json()["name"] == "claude-wrapper"
 
 
+async def test_what_the_root_names_is_there() -> None:
+    named = [path for path in (await ask("GET", "/")).json().values() if path.startswith("/") and path != "/v1"]
+    assert {"/docs", "/dashboard", "/metrics", "/logs"} <= set(named)
+    assert [path for path in named if (await ask("GET", path)).status == 404] == []
+
+
 # /v1/models
 
 
