@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from socket import socket
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from app.cli.announce import base_url, mode_in_words, ready_block
+from app.cli.announce import base_url, mode_in_words, ready_block, ready_fields, warnings
 from app.cli.errors import FAILED, CommandFailed
 from app.cli.instance import Instance, InstanceFacts
 from app.cli.options import SETTINGS, chosen_port, serve_options
 from app.cli.protection import ask_for_key, may_ask
+from app.cli.receivers import traces_origin
 from app.cli.settings import check_settings, load_settings
 from app.config import Config, data_root
 from app.observability.version import VERSION
@@ -83,7 +85,8 @@ def run_in_foreground(config: Config, announce_fd: int | None = None, *, new_key
     config = msgspec.structs.replace(config, port=listener.getsockname()[1])
     instance = _claim(Instance(root, config.port))
     # In the background standard output is the log, too.
-    say = _log if announce_fd is not None and config.log_format == "json" else _print
+    is_in_log = announce_fd is not None and config.log_format == "json"
+    say = _log if is_in_log else _print
     companions = Companions()
     simulator = None
     try:
@@ -110,8 +113,12 @@ def run_in_foreground(config: Config, announce_fd: int | None = None, *, new_key
                 say("The simulator does not answer; requests will fail until it does.")
             with suppress(OSError):
                 instance.tell(_facts(config, state.words))
-            block = ready_block(config, state=state.words, new_key=new_key)
-            say(block)
+            traces = traces_origin(config, os.environ)
+            block = ready_block(config, state=state.words, traces=traces, new_key=new_key)
+            if is_in_log:
+                _log_ready(config, ready_fields(config, state=state.words, traces=traces))
+            else:
+                say(block)
             if announce_fd is not None:
                 _announce(block, announce_fd)
 
@@ -175,6 +182,13 @@ def _print(text: str) -> None:
 def _log(text: str) -> None:
     """To a log of JSON lines, in which nothing else may stand."""
     log.info("%s", text.strip())
+
+
+def _log_ready(config: Config, fields: Mapping[str, object]) -> None:
+    """What the block says, to such a log."""
+    log.info("Claude Wrapper is ready.", extra=fields)
+    for warning in warnings(config):
+        log.warning("%s", " ".join(warning.splitlines()))
 
 
 def _announce(text: str, announce_fd: int) -> None:

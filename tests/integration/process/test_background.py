@@ -79,11 +79,11 @@ def test_block_is_shown_and_the_log_is_where_it_says(shell: Shell) -> None:
 def test_log_of_production_is_json_from_the_first_line_to_the_last(shell: Shell) -> None:
     port, _ = shell.start("start", "--production", "--workers", "1", "--host", "127.0.0.1", "--api-key", "k")
     shell("stop", port)
-    messages = [
-        json.loads(line)["message"] for line in (shell.data_dir / port / "gateway.log").read_text().splitlines()
-    ]
-    assert "is ready." in messages[0]
-    assert messages[-1] == "Stopped."
+    records = [json.loads(line) for line in (shell.data_dir / port / "gateway.log").read_text().splitlines()]
+    first, last = records[0], records[-1]
+    assert (first["message"], first["address"]) == ("Claude Wrapper is ready.", f"http://127.0.0.1:{port}")
+    assert (first["workers"], first["protected"]) == (1, True)
+    assert last["message"] == "Stopped."
 
 
 def test_key_is_not_among_the_arguments_of_the_process(shell: Shell) -> None:
