@@ -13,7 +13,9 @@ import msgspec
 from app.cli.checks.finding import Finding, Outcome
 from app.cli.checks.gateway import check_gateway, check_port
 from app.cli.checks.identity import check_key_file, check_tokens
+from app.cli.checks.monitoring import check_metrics, check_monitoring, latest_book
 from app.cli.checks.python import check_packages, check_python
+from app.cli.checks.receivers import check_collector, check_webhook
 from app.cli.checks.store import check_store
 from app.cli.checks.upstream import check_credential, check_upstream
 from app.cli.errors import FAILED
@@ -27,7 +29,9 @@ _COLOURS = {Outcome.OK: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red", Ou
 
 
 def doctor(bare_port: str | None, as_json: bool, **given: Any) -> int:
-    """Check Python, packages, Anthropic, Redis, keys file, tokens, port and gateway; exit status 1 when a check fails.
+    """Check Python, packages, Anthropic, Redis, keys, tokens, alerts, metrics, traces, port and gateway.
+
+    The exit status is 1 when a check fails.
 
     Takes the options of 'serve', so that what is checked is what would run, or what runs on that port. Costs one
     request of a few tokens when a gateway runs and is not a mock.
@@ -69,6 +73,10 @@ def _examine(flags: dict[str, Any]) -> Iterator[Finding]:
     yield from check_store(config, instance, os.environ)
     yield check_key_file(config, now=time.time())
     yield check_tokens(config)
+    yield check_monitoring(config, latest_book(config, instance), now=time.time())
+    yield check_webhook(config, os.environ)
+    yield check_metrics(config)
+    yield from check_collector(config, os.environ)
     yield check_port(config, instance)
     yield check_gateway(config, instance)
 

@@ -20,32 +20,37 @@ FLOORS = {"valkey_version": ("Valkey", (7, 2)), "redis_version": ("Redis", (7, 0
 #: From here on ``WAITAOF`` tells what is on the server's disk (``app/state/durability.py``); every Valkey has it.
 _TELLS_DURABILITY = (7, 2)
 
-_TIMEOUT_S = 3.0
+TIMEOUT_S = 3.0
 
 
 def check_store(config: Config, instance: Instance, environ: Mapping[str, str]) -> Iterator[Finding]:
     """The store that this configuration would use."""
-    url = config.redis_url
-    if url.startswith("memory:"):
+    if config.redis_url.startswith("memory:"):
         yield Finding.skip("redis", "memory:// keeps state in the process, and forgets it when it stops")
         return
-    if url == "auto":
-        if environ.get("KUBERNETES_SERVICE_HOST"):
-            yield Finding.fail(
-                "redis", "'auto' would give every pod a state of its own", "Set CLAUDE_WRAPPER_REDIS_URL."
-            )
-            return
-        if instance.running_pid() is None:
-            yield _embedded()
-            return
-        url = f"unix://{socket_path(instance.directory)}"
+    if config.redis_url == "auto" and environ.get("KUBERNETES_SERVICE_HOST"):
+        yield Finding.fail("redis", "'auto' would give every pod a state of its own", "Set CLAUDE_WRAPPER_REDIS_URL.")
+        return
+    reachable = store_to_ask(config, instance)
+    if reachable is None:
+        yield _embedded()
+        return
     try:
-        connection = connect(url, timeout_s=_TIMEOUT_S, client_name="claude-wrapper-doctor")
+        connection = connect(reachable, timeout_s=TIMEOUT_S, client_name="claude-wrapper-doctor")
     except SettingError as exc:
         yield Finding.fail("redis", str(exc), "Correct the variable.")
         return
-    findings = asyncio.run(_examine(connection, masked(url)))
+    findings = asyncio.run(_examine(connection, masked(reachable)))
     yield from findings
+
+
+def store_to_ask(config: Config, instance: Instance) -> str | None:
+    """The URL of a store that others can ask, too; ``None`` for one in memory, and for one that is not started yet."""
+    if config.redis_url.startswith("memory:"):
+        return None
+    if config.redis_url != "auto":
+        return config.redis_url
+    return f"unix://{socket_path(instance.directory)}" if instance.running_pid() is not None else None
 
 
 def _embedded() -> Finding:

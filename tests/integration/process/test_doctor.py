@@ -240,6 +240,21 @@ def test_a_jwks_that_is_away_is_not_called_well(tmp_path: Path) -> None:
     assert "CLAUDE_WRAPPER_JWT_JWKS_URL" in findings["tokens"]["advice"]
 
 
+def test_a_webhook_is_reached_and_not_called_and_missed_where_nobody_evaluates_alerts(
+    tmp_path: Path, redis_servers: RedisServers
+) -> None:
+    with server(status_only(200)) as (port, seen):
+        status, findings, said = doctor(
+            tmp_path,
+            "--mock",
+            CLAUDE_WRAPPER_REDIS_URL=redis_servers().url,
+            CLAUDE_WRAPPER_ALERT_WEBHOOK_URL=f"http://127.0.0.1:{port}/canary",
+        )
+    assert (status, seen) == (0, []), said
+    assert (findings["webhook"]["outcome"], findings["monitoring"]["outcome"]) == ("ok", "warn")
+    assert "canary" not in said
+
+
 def test_a_warning_is_counted_and_no_failure(tmp_path: Path, redis_servers: RedisServers) -> None:
     url = redis_servers("--maxmemory", "100mb", "--maxmemory-policy", "noeviction").url
     ran = subprocess.run(
