@@ -2,7 +2,7 @@
 
 A ConfigMap is mounted as a symbolic link that is swapped when its content changes and sends no signal, so a file is
 looked at once a second, through its links. A file that is broken or gone changes nothing: what was read last counts
-on, and the log says so once. Source: DESIGN.md section 8.
+on, and each worker says so once. Source: DESIGN.md section 8.
 """
 
 from __future__ import annotations
@@ -24,27 +24,34 @@ LOOK_EVERY_S: Final = 1.0
 #: Tens of thousands of keys.
 LARGEST_BYTES: Final = 16 * 1024**2
 
-#: What changes with the content: modification time in nanoseconds, size, inode; ``None`` for a file that is not there.
-Signature = tuple[int, int, int]
+#: What changes with the content, and with who may read it: times of modification and of change in nanoseconds, size,
+#: inode; ``None`` for a file that is not there.
+Signature = tuple[int, int, int, int]
 
 Content = TypeVar("Content")
 
 
-def read_operators_file(variable: str, path: str) -> str:
+class FileUnreadable(SettingError):
+    """A file cannot be read now; it may be in a moment, though nothing changes in it."""
+
+
+def read_operators_file(variable: str, path: str, *, most_bytes: int = LARGEST_BYTES) -> str:
     """The text of a file that a setting names.
 
     Args:
         variable: the setting, for the message.
         path: the file.
+        most_bytes: how large it may be.
 
     Raises:
-        SettingError: it cannot be read, or is no text of a reasonable size; the message quotes nothing of it.
+        FileUnreadable: it cannot be read, or is no file of a reasonable size; the message quotes nothing of it.
+        SettingError: it is no text; likewise.
     """
     try:
-        _check_kind(Path(path).stat())
+        _check_kind(Path(path).stat(), most_bytes)
         return Path(path).read_text(encoding="utf-8")
     except OSError as exc:
-        raise SettingError(f"{variable}: {path!r} cannot be read: {exc.strerror}.") from None
+        raise FileUnreadable(f"{variable}: {path!r} cannot be read: {exc.strerror}.") from None
     except UnicodeDecodeError:
         raise SettingError(f"{variable}: {path!r} is not UTF-8 text.") from None
 
@@ -77,7 +84,9 @@ class FileWatcher(Generic[Content]):
         self._load = load
         self._take_up = take_up
         self._describe = describe
-        self._seen: Signature | None = (0, 0, 0)  # no file's: the first look reads, in case it changed since the start
+        #: At first no file's: the first look reads, in case it changed since the start.
+        self._seen: Signature | None = (0, 0, 0, 0)
+        self._unreadable = ""  # why it could not be read, as it was said
 
     async def run(self) -> None:
         """Looks at the file every ``LOOK_EVERY_S``, until it is cancelled."""
@@ -86,32 +95,42 @@ class FileWatcher(Generic[Content]):
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """One look: a ``stat``, and where that has changed a read, in a thread."""
+        """One look: a ``stat``, and where that has changed or the last read has failed a read, in a thread."""
         signature = _signature(self._path)
         if signature == self._seen:
+            self._unreadable = ""
             return
-        self._seen = signature
         try:
             content = await asyncio.to_thread(self._load)
-        except SettingError as exc:
-            log.warning("The %s has changed and is not taken up; what was read before counts on. %s", self._what, exc)
+        except FileUnreadable as exc:
+            if str(exc) != self._unreadable:
+                self._unreadable = str(exc)
+                self._warn(exc)
             return
+        except SettingError as exc:
+            self._seen, self._unreadable = signature, ""
+            self._warn(exc)
+            return
+        self._seen, self._unreadable = signature, ""
         if content != self._current:
             self._current = content
             self._take_up(content)
             log.info("The %s was taken up: %s.", self._what, self._describe(content))
 
+    def _warn(self, error: SettingError) -> None:
+        log.warning("The %s has changed and is not taken up; what was read before counts on. %s", self._what, error)
 
-def _check_kind(found: os.stat_result) -> None:
+
+def _check_kind(found: os.stat_result, most_bytes: int) -> None:
     """Refuses what must not be read: a pipe would be waited for, for ever.
 
     Raises:
-        OSError: it is no regular file, or larger than ``LARGEST_BYTES``.
+        OSError: it is no regular file, or larger than ``most_bytes``.
     """
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
-    if found.st_size > LARGEST_BYTES:
-        raise OSError(errno.EFBIG, f"it is larger than {LARGEST_BYTES // 1024**2} MiB")
+    if found.st_size > most_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {most_bytes // 1024**2} MiB")
 
 
 def _signature(path: str) -> Signature | None:
@@ -119,4 +138,4 @@ def _signature(path: str) -> Signature | None:
         found = Path(path).stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
