@@ -6,9 +6,10 @@ the state store is away, the worker that answers tells its own; ``scope`` says s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from litestar import Request, Response, get
@@ -49,7 +50,7 @@ _PARAMETERS = (
     Parameter(
         name="since",
         place="query",
-        description="Not before this moment: RFC 3339, or Unix seconds.",
+        description="Not before this moment: RFC 3339, Unix seconds, or how long ago, such as `15m` or `1h`.",
         schema={"type": "string"},
     ),
     Parameter(name="until", place="query", description="Before this moment; likewise.", schema={"type": "string"}),
@@ -66,6 +67,10 @@ _PARAMETERS = (
         schema={"type": "string"},
     ),
 )
+
+#: How long ago something was.
+_AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 _decode = msgspec.json.Decoder(RequestLine).decode
 
@@ -122,8 +127,8 @@ async def logs(
         level=level,
         type=type,
         tenant=tenant,
-        since=None if since is None else moment(since, param="since"),
-        until=None if until is None else moment(until, param="until"),
+        since=None if since is None else moment(since, param="since", now=services.now()),
+        until=None if until is None else moment(until, param="until", now=services.now()),
     )
     page = await _page(services, asked, limit=limit, before=before)
     if preferred(accepted(request.scope), ("application/json", "text/plain")) == "text/plain":
@@ -131,22 +136,27 @@ async def logs(
     return Response(page)
 
 
-def moment(text: str, *, param: str) -> float:
-    """A moment in Unix seconds, from RFC 3339 or Unix seconds.
+def moment(text: str, *, param: str, now: float) -> float:
+    """A moment in Unix seconds, from RFC 3339, Unix seconds, or how long ago it was (``90s``, ``15m``, ``1h``, ``2d``).
 
     Args:
         text: as it was sent; a ``+`` that was not escaped has become a space.
         param: what to call it.
+        now: Unix seconds.
 
     Raises:
-        InvalidRequest: it is neither.
+        InvalidRequest: it is none of them.
     """
+    if ago := _AGO.fullmatch(text):
+        return now - int(ago[1]) * _UNITS_S[ago[2]]
     try:
         seconds = float(text)
     except ValueError:
         seconds = _from_rfc3339(text.replace(" ", "+"))
     if not 0 <= seconds < 1e11:  # also NaN
-        raise invalid(param, "expected a moment such as 2026-11-23T21:00:00Z, or Unix seconds")
+        raise invalid(
+            param, "expected a moment such as 2026-11-23T21:00:00Z, Unix seconds, or how long ago, such as 1h"
+        )
     return seconds
 
 

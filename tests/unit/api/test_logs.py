@@ -78,6 +78,8 @@ async def test_without_requests_the_page_is_empty() -> None:
         ("type=chat&tenant=other", 1),
         (f"since={NOW}", 3),
         (f"since={NOW + 1}", 0),
+        ("since=1h", 3),
+        ("until=1h", 0),
         (f"until={NOW}", 0),
         ("until=2026-09-21T14:13:21Z", 3),
         ("since=2026-09-21T16:13:20%2B02:00", 3),
@@ -164,13 +166,19 @@ async def test_a_protected_gateway_shows_it_to_an_admin_only() -> None:
         ("2026-09-21T16:13:20 02:00", 1_790_000_000.0),
         ("2026-09-21T14:13:20", 1_790_000_000.0),
         ("2026-09-21", 1_789_948_800.0),
+        ("90s", NOW - 90),
+        ("15m", NOW - 900),
+        ("1h", NOW - 3600),
+        ("2d", NOW - 172_800),
     ],
 )
 def test_a_moment_is_told_in_several_ways(text: str, seconds: float) -> None:
-    assert moment(text, param="since") == seconds
+    assert moment(text, param="since", now=NOW) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "noon", "nan", "inf", "-5", "1e300", "2026-13-01"])
+@pytest.mark.parametrize(
+    "text", ["", "noon", "nan", "inf", "-5", "1e300", "2026-13-01", "h", "1y", "-1h", "1.5h", "9999999d"]
+)
 def test_a_moment_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
-        moment(text, param="since")
+        moment(text, param="since", now=NOW)
