@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -96,6 +97,34 @@ async def test_a_file_that_is_gone_changes_nothing_and_may_come_back(
     assert await watched.look() == []
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert await watched.after("two") == [["two"]]
+
+
+async def test_a_read_that_fails_is_tried_again_though_nothing_has_changed(
+    watched: Watched, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_as_an_editor(watched.path, "two")
+
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", refused)
+        assert await watched.look() == []
+        assert await watched.look() == []
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert await watched.look() == [["two"]]
+
+
+async def test_each_time_that_a_file_is_away_is_said(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    await watched.look()
+    aside = watched.path.parent
+    for _ in range(2):
+        aside.rename(aside.with_name("elsewhere"))
+        assert await watched.look() == []
+        assert await watched.look() == []
+        aside.with_name("elsewhere").rename(aside)
+        assert await watched.look() == []
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
 
 
 async def test_a_swapped_link_is_noticed_as_a_config_map_swaps_it(tmp_path: Path) -> None:
