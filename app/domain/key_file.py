@@ -34,6 +34,9 @@ Kind = Literal["toml", "yaml"]
 
 _TEXT: Final = re.compile(r"[!-~]{16,512}")
 _SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
+#: What the parsers let through of Python's: nested too deeply, a number that is too long, a YAML tag and a value that
+#: do not fit each other.
+_OF_PYTHON: Final = (RecursionError, ValueError, ArithmeticError, LookupError, AttributeError)
 #: Where a parser stopped, in the words of tomllib and of PyYAML; the rest of what they say may quote the file.
 _POSITION: Final = re.compile(r"line \d+, column \d+|end of document")
 
@@ -80,7 +83,7 @@ def _tree(text: str, kind: Kind) -> Any:
     decode = msgspec.toml.decode if kind == "toml" else msgspec.yaml.decode
     try:
         tree = decode(text)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, *_OF_PYTHON) as exc:
         found = _POSITION.search(str(exc))
         raise KeyFileError(f"It is not valid {kind.upper()} ({found[0] if found else 'position unknown'}).") from None
     return {} if tree is None else tree  # an empty YAML document

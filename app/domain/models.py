@@ -40,13 +40,14 @@ class ModelTableError(ValueError):
 
 
 Usd = Annotated[float, Meta(ge=0, le=1_000_000)]
+Tokens = Annotated[int, Meta(ge=1, le=2**53)]
 Multiplier = Annotated[float, Meta(ge=1, le=1000)]
 
 
 class Rates(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Prices in USD per million tokens, for prompts longer than ``above_tokens``."""
 
-    above_tokens: Annotated[int, Meta(ge=0)]
+    above_tokens: Annotated[int, Meta(ge=0, le=2**53)]
     input: Usd
     output: Usd
     cache_read: Usd
@@ -86,8 +87,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     line: str | None = None
     released: datetime.date = _EPOCH
     released_is_approximate: bool = False
-    context_tokens: int
-    max_output_tokens: int
+    context_tokens: Tokens
+    max_output_tokens: Tokens
     thinking: tuple[ThinkingType, ...]
     thinking_default: Literal["always", "on", "off"]
     thinking_off_max_effort: Effort | None = None
@@ -177,6 +178,10 @@ class ModelTable:
                 layer = msgspec.toml.decode(part, type=dict[str, dict[str, Any]])
             except msgspec.MsgspecError as error:
                 raise ModelTableError(f"the model table cannot be read: {error}") from error
+            except RecursionError:
+                raise ModelTableError("the model table cannot be read: it is nested too deeply") from None
+            except ValueError:  # what tomllib hands on of Python's
+                raise ModelTableError("the model table cannot be read: a number in it is too long") from None
             _lay_over(merged, layer)
         for name, columns in merged["models"].items():
             if not isinstance(columns, dict):
@@ -187,9 +192,10 @@ class ModelTable:
             merged["models"][name] = {**base, **columns, "id": name}
         try:
             table = msgspec.convert(merged, _Table)
+            _check_names(table)
+            _facts_of_unknown("claude-unknown", table.unknown)
         except msgspec.ValidationError as error:
             raise ModelTableError(f"the model table is not valid: {error}") from error
-        _check_names(table)
         return cls(table)
 
     def all(self) -> tuple[ModelFacts, ...]:
@@ -294,8 +300,7 @@ class ModelTable:
             current = self._by_id[self._lines[line]]
             return Resolution(current.facts, current.id, adjusted=current.id)
         if _CLAUDE_ID.fullmatch(spelt):
-            columns = {"display_name": spelt, **self._unknown, "id": spelt, "known": False}
-            return Resolution(msgspec.convert(columns, ModelFacts), spelt)
+            return Resolution(_facts_of_unknown(spelt, self._unknown), spelt)
         return None
 
     def _not_found(self, name: str) -> NotFound:
@@ -327,6 +332,11 @@ def _match(name: str, patterns: Mapping[str, str], known: Mapping[str, object] =
         return exact
     fitting = [key for key in patterns if key.endswith("*") and name.startswith(key[:-1])]
     return patterns[max(fitting, key=len)] if fitting else None
+
+
+def _facts_of_unknown(model_id: str, columns: Mapping[str, Any]) -> ModelFacts:
+    """A model that the table lacks; raises ``msgspec.ValidationError`` where its columns are none."""
+    return msgspec.convert({"display_name": model_id, **columns, "id": model_id, "known": False}, ModelFacts)
 
 
 def _lay_over(base: dict[str, Any], layer: Mapping[str, Any]) -> None:

@@ -18,6 +18,8 @@ from app.errors import NotFound
 from app.gateway.watched_file import FileWatcher, read_operators_file
 
 VARIABLE: Final = "CLAUDE_WRAPPER_MODELS_FILE"
+#: Thousands of models; what is larger takes long to parse.
+LARGEST_BYTES: Final = 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ def load_served_models(config: Config) -> ServedModels:
     Raises:
         SettingError: the file cannot be read or is no model table, or an alias leads to no model.
     """
-    text = read_operators_file(VARIABLE, config.models_file) if config.models_file else ""
+    text = _text(config)
     table = _table(text)
     return ServedModels(table=table, aliases=load_aliases(config, table), text=text)
 
@@ -83,7 +85,7 @@ def load_models(config: Config) -> ModelTable:
     Raises:
         SettingError: the file cannot be read, or is no model table.
     """
-    return _table(read_operators_file(VARIABLE, config.models_file) if config.models_file else "")
+    return _table(_text(config))
 
 
 def load_aliases(config: Config, models: ModelTable) -> Mapping[str, str]:
@@ -102,6 +104,20 @@ def load_aliases(config: Config, models: ModelTable) -> Mapping[str, str]:
                 f"Names that work: {', '.join(near)}."
             )
     return aliases
+
+
+def _text(config: Config) -> str:
+    """The operator's file; empty without one.
+
+    Raises:
+        SettingError: it cannot be read, or nothing is in it, as while it is being written.
+    """
+    if not config.models_file:
+        return ""
+    text = read_operators_file(VARIABLE, config.models_file, most_bytes=LARGEST_BYTES)
+    if not text.strip():
+        raise SettingError(f"{VARIABLE}: {config.models_file!r} is empty.")
+    return text
 
 
 def _table(text: str) -> ModelTable:

@@ -106,6 +106,23 @@ def said(text: str, kind: Kind = "yaml") -> str:
 
 
 @pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("x = " + "[" * 5000, "toml"),
+        ("x = " + "9" * 100_000, "toml"),
+        ("x: " + "9" * 100_000, "yaml"),
+        ("x: 1" + ":59" * 500 + ".0", "yaml"),
+        ("x: 2001-99-99", "yaml"),
+        ("x: !!int ''", "yaml"),
+        ("x: !!bool canary", "yaml"),
+        ("x: !!timestamp canary", "yaml"),
+    ],
+)
+def test_whatever_a_parser_cannot_take_is_a_broken_file(text: str, kind: Kind) -> None:
+    assert said(text, kind) == f"It is not valid {kind.upper()} (position unknown)."
+
+
+@pytest.mark.parametrize(
     ("fields", "place"),
     [
         ("colour: red", "'keys[1].colour'"),

@@ -272,6 +272,11 @@ def test_a_new_model_starts_from_the_newest_columns() -> None:
         ("[models.gone]\nlifecycle = 'retired'", "models.gone"),
         ("[wrong]\na = 1", "wrong"),
         ("[models]\nclaude-new = 5", "models.claude-new is no table"),
+        ("new = " + "[" * 5000, "nested too deeply"),
+        ("new = " + "9" * 100_000, "a number in it is too long"),
+        ("[models.claude-opus-5-5]\ncontext_tokens = " + "9" * 400, "context_tokens"),
+        ("[models.claude-opus-5-5.price]\ninput = " + "9" * 400, "price.input"),
+        ("[unknown]\ncontext_tokens = 'many'", "context_tokens"),
     ],
 )
 def test_a_broken_table_is_refused_with_the_place(text: str, says: str) -> None:

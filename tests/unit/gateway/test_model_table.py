@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.config import Config, SettingError
-from app.gateway.model_table import ModelsWatcher, ServedModels, load_served_models, served_without_file
+from app.gateway.model_table import LARGEST_BYTES, ModelsWatcher, ServedModels, load_served_models, served_without_file
 
 NEW_MODEL = '[models.claude-brand-new-1]\ndisplay_name = "Brand New"\n'
 NEW_LINE = NEW_MODEL + '[lines]\nnewest = "claude-brand-new-1"\n'
@@ -45,6 +45,10 @@ def test_an_alias_that_leads_nowhere_is_refused_with_names_that_work() -> None:
     ("text", "complaint"),
     [
         ("models = ", "cannot be read"),
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("#" * (LARGEST_BYTES + 1), "it is larger than 1 MiB"),
+        ("models = " + "[" * 5000, "nested too deeply"),
         ("[models]\nnew = 5", "models.new is no table"),
         ('[lines]\nopus = "gone"', "lines.opus: 'gone' is not a model that is served"),
     ],
