@@ -2,7 +2,8 @@
 
 While a worker serves, a thread writes: a terminal that is held or a collector that stands still must not stop the
 event loop. What waits is bounded; what comes beyond is dropped, counted and told. Before and after (``start``,
-``close``), and in processes that only start or stop others, a line is written where it is put.
+``close``), and in processes that only start or stop others, a line is written where it is put: nobody waits longer than
+``STALL_S`` for a reader there, and for one that stands still nobody waits again.
 
 Several processes share one pipe, and a pipe keeps only writes of up to ``PIPE_BUF`` bytes in one piece (POSIX,
 ``write``): whole lines are written together up to that.
@@ -18,6 +19,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Final, TextIO
 
+from app.observability.bounded_write import PIPE_BUF, write_within
+
 logger = logging.getLogger(__name__)
 
 #: Lines wait this long for others to be written with, unless they are to be written soon.
@@ -29,8 +32,8 @@ ENOUGH_BYTES: Final = 64 * 1024
 #: Bound of what waits; as much again may be with the thread.
 MOST_BYTES: Final = 4 * 1024 * 1024
 
-#: Largest write that a pipe keeps in one piece, on every system that the gateway runs on.
-PIPE_BUF: Final = 4096
+#: Without a thread, so long the reader may take nothing before a line is lost.
+STALL_S: Final = 0.1
 
 
 class LineWriter:
@@ -46,6 +49,7 @@ class LineWriter:
         "_dropped",
         "_is_stuck",
         "_lock",
+        "_may_stall_s",
         "_most_bytes",
         "_stream",
         "_thread",
@@ -63,6 +67,7 @@ class LineWriter:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._is_stuck = False
+        self._may_stall_s = STALL_S
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._dropped = 0
@@ -83,7 +88,8 @@ class LineWriter:
             soon: at once, as it may be the last word of this process.
         """
         if self._thread is None:
-            self._write([line])
+            if self._write([line]):
+                self._tell_lost()
             return
         with self._lock:
             if self._is_stuck or self._waiting_bytes + len(line) > self._most_bytes:
@@ -130,26 +136,42 @@ class LineWriter:
             lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if lines:
             self._write(lines)
+        self._tell_lost()
+
+    def _tell_lost(self) -> None:
         with self._lock:
             dropped, self._dropped = self._dropped, 0
         if dropped:
             logger.warning("%d lines of the log are lost: they were not taken in time.", dropped)
 
-    def _write(self, lines: list[bytes]) -> None:
+    def _write(self, lines: list[bytes]) -> bool:
+        """Whether all of them were taken."""
         stream = self._stream or sys.stderr
         if stream is None:  # closed from the start
-            return
+            return False
         try:
             descriptor = stream.fileno()
         except (OSError, ValueError):  # a stream in memory, or one that was closed
             _write_text(stream, lines)
-            return
+            return True
         try:
-            for part in _together(lines):
-                _write_all(descriptor, part)
+            for piece in _together(lines):
+                self._write_piece(descriptor, piece)
         except OSError:  # the disk is full, or nobody reads any more
             with self._lock:
                 self.dropped += len(lines)
+            return False
+        return self._may_stall_s > 0
+
+    def _write_piece(self, descriptor: int, piece: bytes) -> None:
+        if self._thread is not None:
+            _write_all(descriptor, piece)
+            return
+        is_taken = write_within(descriptor, piece, stall_s=self._may_stall_s)
+        self._may_stall_s = STALL_S if is_taken else 0.0
+        if not is_taken:
+            with self._lock:
+                self._drop(piece.count(b"\n"))
 
     def _drop(self, lines: int) -> None:
         self._dropped += lines

@@ -11,7 +11,8 @@ from typing import TextIO
 
 import pytest
 
-from app.observability.line_writer import PIPE_BUF, LineWriter
+from app.observability.bounded_write import PIPE_BUF
+from app.observability.line_writer import STALL_S, LineWriter
 
 #: However busy the machine is.
 PATIENCE_S = 20.0
@@ -166,6 +167,43 @@ def test_a_descriptor_that_does_not_want_to_wait_gets_everything_all_the_same(pi
     LineWriter(pipe.stream).put(b"x" * 299_999 + b"\n")
     reading.join(PATIENCE_S)
     assert received == [b"x" * 299_999 + b"\n"]
+
+
+def fill(pipe: Pipe) -> int:
+    """Writes until the pipe takes no more; how many bytes that were."""
+    os.set_blocking(pipe.stream.fileno(), False)
+    size = 0
+    try:
+        while True:
+            size += os.write(pipe.stream.fileno(), b"." * PIPE_BUF)
+    except BlockingIOError:
+        os.set_blocking(pipe.stream.fileno(), True)
+        return size
+
+
+def test_without_the_thread_a_reader_that_stands_still_is_waited_for_once_and_shortly(pipe: Pipe) -> None:
+    fill(pipe)
+    writer = LineWriter(pipe.stream)
+    began = time.monotonic()
+    for _ in range(1000):
+        writer.put(b"x\n")
+    assert STALL_S <= time.monotonic() - began < PATIENCE_S, "a thousand waits would be 100 s"
+    assert writer.dropped == 1000
+    assert os.get_blocking(pipe.stream.fileno()), "others who share the pipe still wait"
+
+
+def test_without_the_thread_what_is_lost_is_told_once_the_reader_reads_again(
+    pipe: Pipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    size = fill(pipe)
+    writer = LineWriter(pipe.stream)
+    for _ in range(3):
+        writer.put(b"lost\n")
+    assert "lines of the log are lost" not in caplog.text
+    assert _read(pipe.reader, size) == b"." * size
+    writer.put(b"taken\n")
+    assert "3 lines of the log are lost" in caplog.text
+    assert pipe.read_all() == b"taken\n"
 
 
 def test_nobody_reads_any_more(pipe: Pipe) -> None:
