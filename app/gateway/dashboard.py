@@ -1,8 +1,8 @@
 """What the dashboard shows: collected from the shared store, for all replicas by any of them.
 
 A reading counts for ``READ_EVERY_S``, so that ten open pages cost a worker no more than one. While the store is away
-there are this worker's own figures, marked: what it has counted since it last reached the store. Source: DESIGN.md
-sections 4 and 9.
+there are this worker's own figures, marked: what it has counted since it last reached the store, and the alerts as it
+last knew them. Source: DESIGN.md sections 4 and 9.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from app.gateway.figures import worker_figures
 from app.gateway.services import Services
 from app.observability.version import VERSION
 from app.schemas import dashboard as wire
-from app.state.alerts import read_alerts
 from app.state.figures import WorkerFigures, by_replica, read_all
 from app.state.minutes import BucketReader
 
@@ -119,25 +118,25 @@ class DashboardBook:
         Raises:
             StateError: the store did not answer.
         """
-        state = self._services.state
+        services = self._services
         minutes = await self._buckets.minutes(2 * _MINUTES_OF_AN_HOUR)
         if (hours := _HOURS.get(window)) is None:
             points, count, step_s = minutes, _MINUTES[window], 60
         else:
             points, count, step_s = await self._buckets.hours(2 * hours), hours, 3600
         return _Reading(
-            workers=await read_all(state) or [self._own_figures()],
+            workers=await read_all(services.state) or [self._own_figures()],
             now=points[-count:],
             before=points[-2 * count : -count],
             step_s=step_s,
             last_hour=minutes[-_MINUTES_OF_AN_HOUR:],
-            book=await read_alerts(state),
+            book=await services.scrape.alerts.read(),
             errors=await self._errors.read(),
             sample=await self._cluster.sample(),
         )
 
     def _of_worker(self) -> _Reading:
-        """What this worker knows alone: what it has not been able to report yet."""
+        """What this worker knows alone: what it has not been able to report yet, and how the alerts stood last."""
         start_at = int(self._reached_at)
         seconds = max(1, int(self._services.now()) - start_at)
         counted = bucket_from(self._services.metrics.minute_so_far(), number=0, start_at=start_at, seconds=seconds)
@@ -147,7 +146,7 @@ class DashboardBook:
             before=[],
             step_s=seconds,
             last_hour=[counted],
-            book=AlertBook(),
+            book=self._services.scrape.alerts.last_known(self._services.now()),
             errors=self._errors.latest,
             sample=None,
         )

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from app.domain.alert_book import AlertBook
+from app.domain.alert_rules import ALL_RULES
 from app.domain.alerts import SEVERITY
-from app.errors import StateError
 from app.gateway.cluster import ClusterBook, ClusterSample
+from app.gateway.known_alerts import KnownAlerts
 from app.observability.catalog import (
     ALERT,
     BREAKER,
@@ -32,14 +33,13 @@ from app.observability.catalog import (
 from app.observability.handover import Handover
 from app.observability.process import ProcessFigures
 from app.observability.totals import Gauges
-from app.state.alerts import read_alerts
 from app.state.connection import StateConnection
 
 if TYPE_CHECKING:
     from app.observability.exposition import Page
 
-#: How the alerts stand is read from the store this often, however often the page is asked for.
-ALERTS_EVERY_S: Final = 10.0
+#: Stands for rules that this release does not know, as a newer one may write during a rollout.
+OTHER_RULES: Final = "other"
 
 
 class Scrape:
@@ -51,6 +51,10 @@ class Scrape:
         cluster: what all replicas share.
         now: the wall clock, in Unix seconds.
         monotonic: seconds.
+
+    Attributes:
+        handover: of this worker.
+        alerts: how they stand, as this worker knows it.
     """
 
     def __init__(
@@ -63,22 +67,22 @@ class Scrape:
         monotonic: Callable[[], float],
     ) -> None:
         self.handover = handover
-        self._state = state
+        self.alerts = KnownAlerts(state, monotonic=monotonic)
         self._cluster = cluster
         self._now = now
-        self._monotonic = monotonic
-        self._alerts: Gauges = {}
-        self._alerts_due_at = float("-inf")
         self._one_at_a_time = asyncio.Lock()
 
     async def page(self, accept: str) -> Page:
-        """The page as of now; without what the store knows while that is away. One at a time, as it costs CPU.
+        """The page as of now. One at a time, as it costs CPU.
+
+        While the store is away the alerts are those last known, and what else it knows is left out.
 
         Args:
             accept: the header of that name.
         """
         async with self._one_at_a_time:
-            shared = {**cluster_gauges(await self._cluster.sample()), **await self._alert_gauges()}
+            alerts = await self.alerts.latest(self._now())
+            shared = {**cluster_gauges(await self._cluster.sample()), **alert_gauges(alerts)}
             self.handover.hand_over()
             return await asyncio.to_thread(self._render, shared, accept)
 
@@ -86,15 +90,6 @@ class Scrape:
         from app.observability.exposition import render  # takes 0.1 s, and memory, where nobody scrapes
 
         return render(self.handover.pod(), shared, accept=accept, now=self._now())
-
-    async def _alert_gauges(self) -> Gauges:
-        if self._monotonic() >= self._alerts_due_at:
-            try:
-                self._alerts = alert_gauges(await read_alerts(self._state))
-            except StateError:
-                self._alerts = {}
-            self._alerts_due_at = self._monotonic() + ALERTS_EVERY_S
-        return self._alerts
 
 
 def worker_gauges(process: ProcessFigures, *, breaker_open: bool, unsettled: int, worker: str) -> Gauges:
@@ -136,5 +131,6 @@ def alert_gauges(book: AlertBook) -> Gauges:
     """How the alerts stand by rule, the worst of each: what they are about, such as a tenant, is not told here."""
     worst: dict[Labels, float] = {}
     for state in book.alerts:
-        worst[state.rule,] = max(SEVERITY[state.level], worst.get((state.rule,), 0))
+        rule = state.rule if state.rule in ALL_RULES else OTHER_RULES
+        worst[rule,] = max(SEVERITY[state.level], worst.get((rule,), 0))
     return {ALERT.name: worst}

@@ -42,6 +42,7 @@ class Breaker:
         self._failures_to_open = failures_to_open
         self._probe_interval_s = probe_interval_s
         self._next_probe_at = 0.0
+        self._opened_at = 0.0
         #: Whether calls must fail at once. Read on every call, so a plain attribute.
         self.is_open = False
         #: Failures since the last success.
@@ -58,6 +59,11 @@ class Breaker:
         """``closed`` while calls pass."""
         return "open" if self.is_open else "closed"
 
+    @property
+    def open_s(self) -> float:
+        """Seconds since it opened; 0 while it is closed."""
+        return self._clock() - self._opened_at if self.is_open else 0.0
+
     def failure(self, reason: str) -> None:
         """Counts one failed call, lost connection or failed attempt to connect."""
         self.failures += 1
@@ -66,7 +72,7 @@ class Breaker:
         if not self.is_open and self.failures_in_a_row >= self._failures_to_open:
             self.is_open = True
             self.openings += 1
-            self._next_probe_at = self._clock()
+            self._opened_at = self._next_probe_at = self._clock()
             self._on_open()
         if self.is_open:
             self._on_away(reason)

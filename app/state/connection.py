@@ -34,6 +34,7 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
         available: calls are attempted; ``False`` while the breaker is open or after ``close``.
         connected: a connection is established at this moment.
         breaker: ``closed`` is the good state.
+        away_s: seconds for which the breaker has been open; 0 while it is closed.
         last_failure: why a call or a connection attempt last failed; never an address, a secret or a value.
         failures: failed calls and connection attempts since start.
         openings: how often the breaker opened since start.
@@ -45,6 +46,7 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
     available: bool
     connected: bool
     breaker: Literal["closed", "open"] = "closed"
+    away_s: float = 0.0
     last_failure: str | None = None
     failures: int = 0
     openings: int = 0

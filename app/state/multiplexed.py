@@ -76,6 +76,7 @@ class MultiplexedConnection:
             available=self.available,
             connected=self._small.connected,
             breaker=breaker.state,
+            away_s=breaker.open_s,
             last_failure=breaker.last_failure,
             failures=breaker.failures,
             openings=breaker.openings,

@@ -43,7 +43,9 @@ class StateAway:
 
     @property
     def status(self) -> StoreStatus:
-        return StoreStatus(kind="redis", available=False, connected=False, breaker="open", last_failure="timed out")
+        return StoreStatus(
+            kind="redis", available=False, connected=False, breaker="open", away_s=60.0, last_failure="timed out"
+        )
 
     async def call(self, *_words: Any, large: bool = False) -> Any:
         self.asked += 1

@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from app.errors import StateError, StateUnavailable
 from app.state import connect
-from app.state.connection import Argument, Command
+from app.state.connection import Argument, Command, StoreStatus
 from app.state.scripts import Script, ScriptCall
 
 #: As often as it is asked.
@@ -52,6 +54,7 @@ class SteeredState:
         lost: steps that are done, and whose answer is lost on the way back, and how often.
         denied: commands that the store answers with an error, while those beside them in a pipeline are done.
         dead: it is known to be away: calls fail where they are made.
+        away_s: seconds for which it has been known to be.
     """
 
     def __init__(self, state: Any = None) -> None:
@@ -63,6 +66,7 @@ class SteeredState:
         self.lost: Counter[str] = Counter()
         self.denied: Counter[str] = Counter()
         self.dead = False
+        self.away_s = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._state, name)
@@ -70,6 +74,11 @@ class SteeredState:
     @property
     def available(self) -> bool:
         return not self.dead
+
+    @property
+    def status(self) -> StoreStatus:
+        status: StoreStatus = self._state.status
+        return replace(status, available=not self.dead, away_s=self.away_s)
 
     def hold(self, step: str) -> HeldStep:
         """From now on the answers of a step are held back."""

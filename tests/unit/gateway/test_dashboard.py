@@ -15,11 +15,14 @@ from app.gateway.dashboard import MOST_ERRORS, READ_EVERY_S, DashboardBook
 from app.gateway.dashboard_errors import ERRORS_EVERY_S
 from app.gateway.report import Reports
 from app.gateway.services import Services
+from app.gateway.store_watch import AWAY_AFTER_S
 from app.schemas.dashboard import Dashboard
 from app.state.alerts import write_alerts
 from app.state.figures import WorkerFigures, publish_command
 from app.state.leader import lead
 from app.state.request_log import add_records_commands
+from tests.support.alerts import event
+from tests.support.alerts import state as an_alert
 from tests.support.services import StateAway, make_services
 from tests.support.steered_state import SteeredState
 
@@ -146,6 +149,28 @@ async def test_a_store_that_comes_back_is_shown_again() -> None:
     state.dead = False
     shown = await worker.shown()
     assert (shown.degraded, shown.performance.requests) == (False, 5)
+
+
+async def test_while_the_store_is_away_the_alerts_are_those_last_known() -> None:
+    state = SteeredState()
+    worker = Worker(state)
+    await lead(worker.services.state, "me")
+    book = AlertBook(alerts=(an_alert("error_rate", "warning"),), history=(event("error_rate", "warning"),))
+    await write_alerts(worker.services.state, book, token="me")
+
+    async def alerts() -> list[tuple[str, str]]:
+        return [(alert.name, alert.level) for alert in (await worker.shown()).overview.alerts]
+
+    assert await alerts() == [("error_rate", "warning")]
+    state.dead, state.away_s = True, AWAY_AFTER_S - 1
+    assert await alerts() == [("error_rate", "warning")]
+    state.away_s = AWAY_AFTER_S
+    assert await alerts() == [("store_away", "critical"), ("error_rate", "warning")]
+    shown = await worker.shown()
+    assert (shown.degraded, shown.overview.alert_level) == (True, "critical")
+    assert [told.name for told in shown.recent.alerts] == ["error_rate"]
+    state.dead, state.away_s = False, 0.0
+    assert await alerts() == [("error_rate", "warning")]
 
 
 async def test_who_decides_without_the_store_says_so() -> None:

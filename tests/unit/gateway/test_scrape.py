@@ -11,7 +11,9 @@ import pytest
 from app.domain.alert_book import AlertBook
 from app.domain.alerts import AlertState, Level, Reading
 from app.gateway.cluster import ClusterBook, ClusterSample
-from app.gateway.scrape import ALERTS_EVERY_S, Scrape, alert_gauges, cluster_gauges, worker_gauges
+from app.gateway.known_alerts import ALERTS_EVERY_S
+from app.gateway.scrape import Scrape, alert_gauges, cluster_gauges, worker_gauges
+from app.gateway.store_watch import AWAY_AFTER_S
 from app.observability.catalog import (
     ALERT,
     BREAKER,
@@ -32,6 +34,7 @@ from app.state.connection import StateConnection
 from app.state.store_memory import StoreMemory
 from tests.support.scraped import Scraped
 from tests.support.services import StateAway
+from tests.support.steered_state import SteeredState
 
 NOW = 1_790_000_000.0
 
@@ -92,21 +95,31 @@ async def test_the_page_has_what_the_store_knows(state: StateConnection, clock: 
     assert (SESSIONS.name, ()) in page.values
 
 
-async def test_alerts_are_read_now_and_then(state: StateConnection, clock: Clock) -> None:
-    scrape = scrape_of(WorkerMetrics(), state, clock)
-    assert (await scraped(scrape)).total(ALERT.name) == 0
-    await state.call("SET", keys.ALERTS, _encode(AlertBook(alerts=(alert("memory", "critical"),))), "EX", 60)
-    assert (await scraped(scrape)).total(ALERT.name) == 0
-    clock.at += ALERTS_EVERY_S
-    assert (await scraped(scrape)).total(ALERT.name) == 2
-
-
 async def test_without_the_store_the_page_has_what_the_workers_know(clock: Clock) -> None:
     metrics = WorkerMetrics()
     metrics.count(REQUESTS, "/v1/models", "", "200", "stored")
     page = await scraped(scrape_of(metrics, StateAway(), clock))
     assert page.total(f"{REQUESTS.name}_total") == 1
-    assert {SESSIONS.name, ALERT.name}.isdisjoint(name for name, _ in page.values)
+    assert SESSIONS.name not in {name for name, _ in page.values}
+    assert page.values[ALERT.name, (("alert", "store_away"),)] == 2
+
+
+async def test_the_page_keeps_the_alerts_while_the_store_is_away(clock: Clock) -> None:
+    state = SteeredState()
+    scrape = scrape_of(WorkerMetrics(), state, clock)
+    book = AlertBook(alerts=(alert("memory", "critical"), alert("store_away", "ok")))
+    await state.call("SET", keys.ALERTS, _encode(book), "EX", 600)
+
+    async def shown() -> dict[str, float]:
+        clock.at += ALERTS_EVERY_S
+        page = await scraped(scrape)
+        return {dict(labels)["alert"]: value for (name, labels), value in page.values.items() if name == ALERT.name}
+
+    assert await shown() == {"memory": 2, "store_away": 0}
+    state.dead, state.away_s = True, AWAY_AFTER_S
+    assert await shown() == {"memory": 2, "store_away": 2}
+    state.dead, state.away_s = False, 0.0
+    assert await shown() == {"memory": 2, "store_away": 0}
 
 
 async def test_many_who_ask_at_once_are_all_answered(state: StateConnection, clock: Clock) -> None:
@@ -159,3 +172,8 @@ def test_alerts_about_tenants_are_one_of_their_rule_and_name_nobody() -> None:
         alerts=(alert("budget:acme:day", "warning"), alert("budget:canary:month", "critical"), alert("memory", "ok"))
     )
     assert alert_gauges(book) == {ALERT.name: {("budget",): 2, ("memory",): 0}}
+
+
+def test_rules_that_are_not_known_are_one_series() -> None:
+    book = AlertBook(alerts=(alert("a_newer_rule:acme", "critical"), alert("another", "ok"), alert("memory", "ok")))
+    assert alert_gauges(book) == {ALERT.name: {("other",): 2, ("memory",): 0}}

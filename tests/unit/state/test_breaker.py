@@ -56,6 +56,18 @@ def test_opening_is_told_once() -> None:
     assert breaker.openings == 1
 
 
+def test_it_tells_for_how_long_it_has_been_open() -> None:
+    clock = Clock()
+    breaker = Breaker(clock=clock)
+    assert breaker.open_s == 0
+    for _ in range(5):
+        breaker.failure("gone")
+        clock.now_s += 1
+    assert breaker.open_s == 3
+    breaker.success()
+    assert breaker.open_s == 0
+
+
 def test_the_first_probe_is_due_at_once() -> None:
     breaker = Breaker(clock=Clock())
     for _ in range(3):
