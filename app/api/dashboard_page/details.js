@@ -9,7 +9,7 @@ function showCapacity(data) {
   const { resources } = data;
   const { sessions, store, memory, inFlight } = resources;
   const meters = [
-    meter("Requests in flight", inFlight, format.count, { note: ` · ${format.count(resources.streams)} streams` }),
+    meter("Requests in flight", inFlight, format.count, { note: ` · ${format.plural(resources.streams, "stream")}` }),
     meter("Memory of the fullest replica", memory, format.bytes),
     meter("Sessions of the fullest tenant", sessions.fullest, format.count, {
       note: ` · ${format.count(sessions.live)} in all`,
@@ -75,7 +75,7 @@ const REPLICA_COLUMNS = [
   {
     name: "In flight",
     number: true,
-    text: (row) => `${format.count(row.inFlight.used)} (${format.count(row.streams)} streams)`,
+    text: (row) => `${format.count(row.inFlight.used)} (${format.plural(row.streams, "stream")})`,
   },
   {
     name: "Memory",
