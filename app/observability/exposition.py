@@ -41,7 +41,7 @@ from app.observability.version import VERSION
 
 _BOUNDS: Final = [str(bound) for bound in SHOWN_BOUNDS_S]
 _INFINITY: Final = "+Inf"
-#: Behind the point of a counter: what is counted has whole nano-dollars or microseconds, and a product some digits more.
+#: Behind the point of a counter: nano-dollars and microseconds are counted, and their products have some digits more.
 _DIGITS: Final = 9
 
 
