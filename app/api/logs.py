@@ -27,6 +27,7 @@ from app.gateway.services import Services
 from app.observability.request_line import Kind, RequestLine, as_text
 from app.state.key_audit import ENTRY_ID
 from app.state.request_log import RecordFilter, read_records
+from app.state.unreadable import UNREADABLE
 
 LogsRequest = Request[None, None, State]
 
@@ -190,7 +191,7 @@ def _read(records: Iterable[bytes | msgspec.Raw]) -> list[RequestLine]:
     for record in records:
         try:
             lines.append(_decode(record))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue
     return lines
 

@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from app.domain.bounded import Count, Measure
+
 #: Limits that Anthropic tells with its replies, by the middle of ``anthropic-ratelimit-<name>-{limit,remaining}``.
 RATE_NAMES: Final = ("requests", "tokens", "input-tokens", "output-tokens")
 
@@ -28,8 +30,8 @@ class RateLeft(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    limit: int
-    remaining: int
+    limit: Count
+    remaining: Count
 
     @property
     def share(self) -> float:
@@ -54,13 +56,13 @@ class CredentialFigures(Struct, frozen=True, kw_only=True):
 
     label: str
     status: Literal["ok", "failing", "limited"] = "ok"
-    since_at: float = 0.0
-    seen_at: float = 0.0
-    calls: int = 0
-    refused: int = 0
-    limited: int = 0
+    since_at: Measure = 0.0
+    seen_at: Measure = 0.0
+    calls: Count = 0
+    refused: Count = 0
+    limited: Count = 0
     rates: tuple[RateLeft, ...] = ()
-    rates_at: float = 0.0
+    rates_at: Measure = 0.0
 
 
 def together(seen: Iterable[CredentialFigures]) -> tuple[CredentialFigures, ...]:

@@ -9,9 +9,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from app.domain.bounded import Count
 from app.schemas import dashboard as wire
 from app.state.connection import StateConnection
 from app.state.request_log import RecordFilter, read_records
+from app.state.unreadable import UNREADABLE
 
 #: They are searched for among thousands of records, so they are looked for less often than other figures.
 ERRORS_EVERY_S: Final = 10.0
@@ -25,7 +27,7 @@ class _Failure(Struct, frozen=True):
     timestamp: Annotated[dt.datetime, Meta(tz=True)]
     request_id: str = ""
     path: str = ""
-    status: int = 0
+    status: Count = 0
     broken: bool = False
     error_code: str = ""
     model: str = ""
@@ -71,7 +73,7 @@ def _shown(json: msgspec.Raw) -> wire.RequestFailure:
     """A record of the request log; its level and time have been read before, what else is damaged is left out."""
     try:
         failure = _failure(json)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return wire.RequestFailure(
             at=0.0, request_id="", status=0, broken=False, code="unreadable", path="", model="", tenant=""
         )

@@ -9,6 +9,7 @@ from app.state import keys
 from app.state.connection import StateConnection
 from app.state.error_replies import WrongType
 from app.state.scripts import load_script
+from app.state.unreadable import UNREADABLE
 
 WRITE_ALERTS = load_script("write_alerts")
 
@@ -34,7 +35,7 @@ async def kept_alerts(state: StateConnection) -> AlertBook | None:
     try:
         kept = await state.call("GET", keys.ALERTS, large=True)
         return None if kept is None else _decode(kept)
-    except (WrongType, msgspec.DecodeError):  # another release's, or damaged
+    except (WrongType, *UNREADABLE):
         return None
 
 

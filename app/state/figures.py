@@ -11,10 +11,12 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
+from app.domain.bounded import Count, Measure
 from app.domain.credentials import CredentialFigures
 from app.state import keys
 from app.state.connection import StateConnection
 from app.state.scripts import PUBLISH_WORKER, ScriptCall
+from app.state.unreadable import UNREADABLE
 
 #: How often a worker publishes; a third of the time to live of what it publishes.
 PUBLISH_INTERVAL_S = 5.0
@@ -54,26 +56,26 @@ class WorkerFigures(Struct, frozen=True, kw_only=True):
 
     worker_id: str
     host: str
-    pid: int
-    started_at: float
+    pid: Count
+    started_at: Measure
     version: str
-    requests: int = 0
-    errors: int = 0
-    in_flight: int = 0
-    streams: int = 0
-    requests_per_minute: float = 0.0
-    mean_response_ms: float = 0.0
-    rss_bytes: int = 0
-    cpu_percent: float = 0.0
-    loop_lag_ms: float = 0.0
-    client_errors: int = 0
-    memory_limit_bytes: int = 0
-    max_in_flight: int = 0
+    requests: Count = 0
+    errors: Count = 0
+    in_flight: Count = 0
+    streams: Count = 0
+    requests_per_minute: Measure = 0.0
+    mean_response_ms: Measure = 0.0
+    rss_bytes: Count = 0
+    cpu_percent: Measure = 0.0
+    loop_lag_ms: Measure = 0.0
+    client_errors: Count = 0
+    memory_limit_bytes: Count = 0
+    max_in_flight: Count = 0
     draining: bool = False
     breaker_open: bool = False
-    redis_failures: int = 0
+    redis_failures: Count = 0
     credentials: tuple[CredentialFigures, ...] = ()
-    port: int = 0
+    port: Count = 0
 
 
 _encode = msgspec.json.Encoder().encode
@@ -98,7 +100,7 @@ async def read_all(state: StateConnection) -> list[WorkerFigures]:
     worker_ids = await state.call("ZRANGE", keys.WORKERS, 0, -1)
     if not worker_ids:
         return []
-    names = (keys.worker(worker_id.decode()) for worker_id in worker_ids)
+    names = (keys.worker(worker_id.decode(errors="replace")) for worker_id in worker_ids)
     values = await state.call("MGET", *names, large=len(worker_ids) > _MANY_WORKERS)
     return sorted(_readable(values), key=lambda figures: (figures.host, figures.started_at, figures.worker_id))
 
@@ -130,5 +132,5 @@ def _readable(values: Iterable[bytes | None]) -> Iterable[WorkerFigures]:
             continue
         try:
             yield _decode(value)
-        except msgspec.DecodeError:  # another release's, or damaged
+        except UNREADABLE:
             continue

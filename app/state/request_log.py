@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from app.state import keys
 from app.state.connection import Command, StateConnection
+from app.state.unreadable import UNREADABLE
 
 #: Records that are kept, about.
 MOST_RECORDS: Final = 5000
@@ -154,7 +155,7 @@ def _asked_for(flat: Sequence[bytes], asked: RecordFilter) -> msgspec.Raw | None
     record = flat[1]
     try:
         facts = _facts(record)
-    except msgspec.DecodeError:  # another release's, or damaged
+    except UNREADABLE:
         return None
     at = facts.timestamp.timestamp()
     passes = asked.lets_pass(level=facts.level, type=facts.type, tenant=facts.tenant, at=at)

@@ -49,7 +49,9 @@ async def test_who_has_lost_the_lead_cannot_write(state: StateConnection) -> Non
     assert await kept_alerts(state) is None
 
 
-@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"alerts": [{"level": "dreadful"}]}', "\xff"])
+@pytest.mark.parametrize(
+    "damaged", ["", "{", "[]", '{"alerts": [{"level": "dreadful"}]}', "\xff", '{"x":' + "[" * 5000 + "]" * 5000 + "}"]
+)
 async def test_a_book_that_cannot_be_read_counts_as_absent(state: StateConnection, damaged: str) -> None:
     await state.call("SET", keys.ALERTS, damaged, "EX", 60)
     assert await kept_alerts(state) is None

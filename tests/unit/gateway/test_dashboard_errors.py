@@ -56,8 +56,9 @@ async def test_the_newest_stands_first_whichever_worker_handed_it_over_last() ->
 
 async def test_a_damaged_record_is_told_last() -> None:
     errors = Errors()
-    await errors.add(record(1), record(2, ',"request_id":4'))
-    assert [failure.code for failure in await errors.recent.read()] == ["", "unreadable"]
+    no_utf8 = record(4, ',"request_id":"?"').replace(b"?", b"\xff")
+    await errors.add(record(1), record(2, ',"request_id":4'), record(3, f',"status":{"9" * 400}'), no_utf8)
+    assert [failure.code for failure in await errors.recent.read()] == ["", "unreadable", "unreadable", "unreadable"]
 
 
 async def test_they_are_looked_for_now_and_then() -> None:

@@ -66,12 +66,36 @@ async def test_a_publication_drops_expired_workers_from_the_index(state: StateCo
     assert await state.call("ZRANGE", keys.WORKERS, 0, -1) == [b"a"]
 
 
-@pytest.mark.parametrize("damaged", [b"", b"not json", b"{}", b'{"worker_id": 1}', b"\xff\xfe"])
+def with_field(name: str, value: str) -> bytes:
+    """Figures as they are written, but for one."""
+    known = {"worker_id": '"a"', "host": '"h"', "pid": "1", "started_at": "1.0", "version": '"1"'}
+    return ("{" + ",".join(f'"{field}":{text}' for field, text in (known | {name: value}).items()) + "}").encode()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *(b"", b"not json", b"{}", b'{"worker_id": 1}', b"\xff\xfe", b'{"worker_id":"\xff"}'),
+        with_field("rss_bytes", "1" + "0" * 400),
+        with_field("rss_bytes", "-1"),
+        with_field("cpu_percent", "1.7e308"),
+        with_field("started_at", "1e999"),
+        with_field("credentials", '[{"label":"x","calls":' + "9" * 400 + "}]"),
+        with_field("credentials", '[{"label":"x","rates":[{"name":"n","limit":1,"remaining":' + "9" * 400 + "}]}]"),
+        with_field("novelty", "[" * 5000 + "]" * 5000),
+    ],
+)
 async def test_unreadable_figures_count_as_absent(state: StateConnection, damaged: bytes) -> None:
     await publish(state, figures("a"))
     await publish(state, figures("b"))
     await state.call("SET", keys.worker("a"), damaged, "EX", 60)
     assert [worker.worker_id for worker in await read_all(state)] == ["b"]
+
+
+async def test_the_name_of_a_worker_that_cannot_be_read_hides_no_other(state: StateConnection) -> None:
+    await publish(state, figures("a"))
+    await state.call("ZADD", keys.WORKERS, 2**40, b"\xff\xfe")
+    assert [worker.worker_id for worker in await read_all(state)] == ["a"]
 
 
 async def test_figures_of_a_newer_release_are_read_for_what_we_know(state: StateConnection) -> None:
