@@ -87,6 +87,7 @@ def run_gateway(
         status = exc.code if isinstance(exc.code, int) else 1
     except BaseException:
         if os.getpid() != master_pid:
+            flush_output()
             os._exit(1)
         raise
     finally:

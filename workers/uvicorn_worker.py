@@ -16,6 +16,7 @@ from uvicorn_worker import UvicornWorker
 
 from app.api.request_ids import RequestIds
 from app.config import Config
+from app.observability.log import lines
 from workers.http_protocol import ConnectionLimits, GatewayProtocol
 from workers.listener import CannotListen, bind_again
 from workers.uvicorn_server import GatewayServer, GracePeriods
@@ -52,7 +53,8 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]
         app.configure_logging()
 
     def init_process(self) -> None:
-        """Runs in the new process."""
+        """Runs in the new process; the log has its thread before anything can be said there."""
+        lines().start()
         super().init_process()
 
     def init_signals(self) -> None:
@@ -106,7 +108,8 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]
 
 
 def flush_output() -> None:
-    """Writes out what was printed, should somebody still read it."""
+    """Writes out what was logged and printed, should somebody still read it."""
+    lines().close()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, AttributeError):  # gone, or None because it was closed from the start
             stream.flush()
