@@ -79,7 +79,7 @@ class Gateway:
 @pytest.fixture
 async def gateway(redis_servers: RedisServers, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
     """Every script is known to Redis, and nothing but requests asks for anything."""
-    monkeypatch.setattr("app.main.PUBLISH_INTERVAL_S", 3600.0)
+    monkeypatch.setattr("app.gateway.report.PUBLISH_INTERVAL_S", 3600.0)
     server = await asyncio.to_thread(redis_servers)
     with running_simulator(validate=False) as simulator:
         async with (
