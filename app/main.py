@@ -304,6 +304,7 @@ def _request_log(config: Config, metrics: WorkerMetrics, *, now: Callable[[], fl
         redact=redactor(config.secrets),
         now=now,
         dice=random.random,
+        host=socket.gethostname(),
     )
 
 

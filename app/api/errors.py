@@ -24,7 +24,7 @@ from litestar.types import ExceptionHandlersMap, Receive, Scope, Send
 
 from app.api.operation import DocumentedOperation, Json
 from app.api.unknown import unknown_url
-from app.domain.closed_wire import in_words
+from app.domain.closed_wire import in_words, invalid
 from app.errors import (
     BodyTooLarge,
     GatewayError,
@@ -160,6 +160,8 @@ def _invalid_parameter(error: ValidationException, parameters: Mapping[str, Json
     first = extra[0] if isinstance(extra, list) and extra and isinstance(extra[0], dict) else {}
     param = first.get("key") or None
     schema = parameters.get(param or "", {})
+    if "enum" in schema:
+        return invalid(str(param), f"expected one of {', '.join(schema['enum'])}")
     bounds = (schema["minimum"], schema["maximum"]) if {"minimum", "maximum"} <= schema.keys() else None
     what = (
         _sentence(in_words(_TYPE_OF_TEXT.sub(r"\1", str(first.get("message", ""))), bounds))

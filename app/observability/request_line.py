@@ -51,7 +51,7 @@ class RequestLine(Struct):
         level: ``WARNING`` where it failed on the gateway's or Anthropic's side.
         type: what kind of request it was.
         request_id: its id, as the client was told.
-        status: of the reply; 0: the client left before.
+        status: of the reply; 499: the client left before.
         bytes_in: length of its body, as announced.
         bytes_out: length of the reply's body.
         tenant: of the caller; empty before that is known.
@@ -73,6 +73,7 @@ class RequestLine(Struct):
         first_token_ms: until the first frame of a stream with a part of the answer.
         overhead_ms: what the gateway has added: to a plain request all but its call, to a stream until its call.
         slow: the gateway's own steps that took too long.
+        host: the machine or pod that served it, and the ``pid`` there; only in ``/logs``.
         read_ms: this and the following are its other steps, see ``steps.py``.
     """
 
@@ -113,6 +114,8 @@ class RequestLine(Struct):
     first_token_ms: float | UnsetType = UNSET
     overhead_ms: float | UnsetType = UNSET
     slow: tuple[str, ...] | UnsetType = UNSET
+    host: str | UnsetType = UNSET
+    pid: int | UnsetType = UNSET
     read_ms: float | UnsetType = UNSET
     translate_ms: float | UnsetType = UNSET
     admit_ms: float | UnsetType = UNSET

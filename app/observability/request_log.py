@@ -8,6 +8,7 @@ of it. Lines leave through ``LineWriter``, together: another line of the log may
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from collections import deque
@@ -107,6 +108,7 @@ class RequestLog:
         redact: masks secrets.
         now: wall clock, in Unix seconds.
         dice: numbers from 0 up to 1.
+        host: host name of the machine or pod.
     """
 
     def __init__(
@@ -118,6 +120,7 @@ class RequestLog:
         redact: Callable[[str], str],
         now: Callable[[], float],
         dice: Callable[[], float],
+        host: str,
     ) -> None:
         self._settings = settings
         self._leaves_out = settings.sample < 1.0
@@ -130,6 +133,7 @@ class RequestLog:
         self._redact = redact
         self._now = now
         self._dice = dice
+        self._place = _encode({"host": host, "pid": os.getpid()})[:-1] + b","
         self._known: dict[str, str] = {}
         self._number = 0
         self._bad: deque[tuple[int, bytes]] = deque(maxlen=MOST_KEPT)
@@ -283,8 +287,12 @@ class RequestLog:
         taken = sorted([*self._bad, *good[max(0, len(good) - room) :]])
         self._bad.clear()
         self._good.clear()
-        return [text for _, text in taken]
+        return [self._placed(text) for _, text in taken]
 
     def latest(self) -> list[bytes]:
         """The latest requests of this worker, each a JSON object, oldest first."""
-        return list(self._latest)
+        return [self._placed(text) for text in self._latest]
+
+    def _placed(self, text: bytes) -> bytes:
+        """A record with its replica: in the log of a process every line has the same, so there it is left out."""
+        return self._place + text[1:]

@@ -46,6 +46,7 @@ class LogHere:
             redact=redactor(secrets),
             now=now,
             dice=dice,
+            host="here",
         )
 
     def note(self, record: RequestRecord, *, response_s: float = 0.25, duration_s: float = 0.5) -> None:

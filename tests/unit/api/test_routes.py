@@ -120,6 +120,19 @@ async def test_whatever_litestar_raises_leaves_in_openais_shape(raised: Exceptio
     assert "CANARY" not in reply.body.decode()
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "expected"),
+    [
+        ("/logs", "level=error", "expected one of info, warning."),
+        ("/dashboard/data", "window=7h", "expected one of 15m, 1h, 24h, 48h."),
+    ],
+)
+async def test_what_a_parameter_takes_is_named(path: str, query: str, expected: str) -> None:
+    reply = await ask("GET", path, query=query)
+    assert (reply.status, reply.error["param"]) == (400, query.partition("=")[0])
+    assert reply.error["message"].endswith(expected)
+
+
 # GET /
 
 

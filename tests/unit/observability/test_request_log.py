@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import Any
 
 import pytest
@@ -212,7 +213,8 @@ def test_what_was_logged_is_kept_and_handed_over_once() -> None:
     here = LogHere(format="text")
     here.note(chat_request())
     (kept,) = here.log.take_recent()
-    assert json.loads(kept)["model"] == "claude-opus-5-5"
+    told = json.loads(kept)
+    assert (told["model"], told["host"], told["pid"]) == ("claude-opus-5-5", "here", os.getpid())
     assert here.log.take_recent() == []
     assert here.log.latest() == [kept]
 
