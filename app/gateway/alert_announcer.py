@@ -61,9 +61,9 @@ class Announcer:
     def tell_alone(self, events: Iterable[AlertEvent]) -> None:
         """Tells everybody of what stands in no book."""
         events = tuple(events)
-        self.say(events)
         for courier in self._couriers[1:]:
             courier.take(events)
+        self.say(events)
 
     async def run(self) -> None:
         """Runs the couriers, for as long as it runs."""

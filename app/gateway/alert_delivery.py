@@ -28,8 +28,9 @@ WAITS_S: Final = (1.0, 5.0, 30.0, 120.0, 600.0)
 #: What could not be told for so long is given up.
 GIVE_UP_AFTER_S: Final = 24 * 3600.0
 
-#: Statuses that another attempt may cure, beside those from 500 on.
-_PASSING: Final = frozenset({408, 425, 429})
+#: Statuses that every further attempt will get: not understood, gone for good, too large, not valid.
+#: Anything else may pass: a receiver that is being deployed answers 404, one whose secret is being replaced 401.
+_FINAL: Final = frozenset({400, 410, 413, 422})
 
 
 class NotTold(Exception):
@@ -90,7 +91,7 @@ class Webhook:
         body = make(event, version=self._version, host=self._host)
         status = await self._post(self._settings.url, self._headers(event.id, body), body)
         if not 200 <= status < 300:
-            raise NotTold(f"it answered with status {status}", may_pass=status >= 500 or status in _PASSING)
+            raise NotTold(f"it answered with status {status}", may_pass=status not in _FINAL)
 
     def _headers(self, event_id: str, body: bytes) -> dict[str, str]:
         timestamp = int(self._now())

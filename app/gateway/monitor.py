@@ -134,8 +134,8 @@ class Monitor:
         book = book.after(decision, now=at, leader=self._name, with_outbox=self._announcer.has_webhook)
         written = await self._write(book)
         if written is not None:
-            self._announcer.say(decision.events)
             self._announcer.deliver(written.without(self._done_ids).outbox)
+            self._announcer.say(decision.events)
             await self._state.pipeline([add_minute_command({}, read.peaks)])
 
     async def _write(self, book: AlertBook) -> AlertBook | None:

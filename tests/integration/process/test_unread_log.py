@@ -6,12 +6,11 @@ import os
 import signal
 import socket
 import subprocess
-import threading
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -40,8 +39,12 @@ def unread(*args: str, env: Mapping[str, str]) -> Iterator[subprocess.Popen[byte
     os.set_blocking(writer, True)
     process = subprocess.Popen(
         gateway_command(*args),
-        env=clean_environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writer, start_new_session=True,
-    )  # fmt: skip
+        env=clean_environment(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=writer,
+        start_new_session=True,
+    )
     os.close(writer)
     family = [psutil.Process(process.pid)]
     try:
@@ -98,3 +101,24 @@ def test_the_master_replaces_its_workers_and_stops(server: RedisServer, tmp_path
         assert answers(port)
         master.terminate()
         assert master.wait(PATIENCE_S) == 0
+
+
+@pytest.fixture
+def receiver() -> Iterator[WebhookReceiver]:
+    with webhook_receiver() as running:
+        yield running
+
+
+def test_the_monitor_tells_the_webhook_and_stops(server: RedisServer, receiver: WebhookReceiver) -> None:
+    env = {
+        "CLAUDE_WRAPPER_REDIS_URL": server.url,
+        "CLAUDE_WRAPPER_MONITOR_INTERVAL_S": "0.5",
+        "CLAUDE_WRAPPER_ALERT_WEBHOOK_URL": receiver.url,
+    }
+    server.ask("HSET", keys.minute(int(time.time()) // 60), minutes.REQUESTS, "100", minutes.ERRORS, "50")
+    with unread("monitor", env=env) as monitor:
+        receiver.wait_for("error_rate", 1)
+        assert server.ask("GET", keys.LEADER) is not None
+        monitor.terminate()
+        assert monitor.wait(PATIENCE_S) == 0
+    assert server.ask("GET", keys.LEADER) is None

@@ -16,7 +16,7 @@ from app.gateway.alert_settings import WebhookSettings
 from tests.support.alerts import NOON, FakeReceiver, event
 
 AWAY = NotTold("it cannot be reached", may_pass=True)
-REFUSED = NotTold("it answered with status 404", may_pass=False)
+REFUSED = NotTold("it answered with status 400", may_pass=False)
 
 
 class Posted:
@@ -67,7 +67,11 @@ async def test_every_success_is_one(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "may_pass"), [(500, True), (503, True), (429, True), (408, True), (404, False), (301, False)]
+    ("status", "may_pass"),
+    [
+        *((status, True) for status in (301, 401, 403, 404, 405, 408, 425, 429, 500, 501, 503)),
+        *((status, False) for status in (400, 410, 413, 422)),
+    ],
 )
 async def test_another_status_may_pass_or_not(status: int, may_pass: bool) -> None:
     with pytest.raises(NotTold) as refused:
@@ -143,8 +147,8 @@ async def test_a_refusal_is_final_and_said_in_the_log(caplog: pytest.LogCaptureF
         courier.take([event(id="a"), event(id="b")])
         await done(finished, 2)
     assert (receiver.attempts, day.slept) == (["a", "b"], [])
-    assert [record.message for record in caplog.records] == [
-        "The webhook was not told of an alert: it answered with status 404."
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("ERROR", "The webhook was not told of an alert: it answered with status 400.")
     ]
 
 
