@@ -7,10 +7,12 @@ nano-dollars. What two windows tell about a trend is in ``trends``. Source: DESI
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.domain import minutes
 from app.domain.histograms import BUCKETS, percentile_s
@@ -19,6 +21,8 @@ from app.domain.histograms import BUCKETS, percentile_s
 #: neither.
 _SPARED: Final = ("hit", "joined")
 _MISSED: Final = "miss"
+#: Tenants that a bucket tells apart once it is over: the dearest of each, several times what is shown of a window.
+MOST_TENANTS: Final = 100
 
 
 class Timing(Struct, frozen=True):
@@ -141,11 +145,11 @@ _COUNTS: Final = {
     minutes.SAVED_NANO: "saved_nano",
 }
 _ENTRIES: Final = {
+    minutes.NANO_OF_TENANT: "nano_of_tenant",  # first, as there are most of them
     minutes.TOKENS: "tokens",
     minutes.CACHE: "cache",
     minutes.OF_MODEL: "of_model",
     minutes.NANO_OF_MODEL: "nano_of_model",
-    minutes.NANO_OF_TENANT: "nano_of_tenant",
 }
 _TIMES: Final = {"response": minutes.RESPONSE, "first_token": minutes.FIRST_TOKEN}
 
@@ -177,6 +181,19 @@ def _timing(figures: Mapping[str, int], names: minutes.Times) -> Timing:
     if names.total not in figures:
         return NO_TIMES
     return Timing(tuple(figures.get(name, 0) for name in names.fields), figures[names.total])
+
+
+def condensed(bucket: Bucket) -> Bucket:
+    """A bucket that is kept for long: beyond the dearest ``MOST_TENANTS`` tenants all others are ``minutes.OTHER``.
+
+    What it leaves out of a window is at most what a tenant has cost in hours in which it was not among the dearest.
+    """
+    if len(bucket.nano_of_tenant) <= MOST_TENANTS + 1:
+        return bucket
+    named = ((cost, name) for name, cost in bucket.nano_of_tenant.items() if name != minutes.OTHER)
+    kept = {name: cost for cost, name in heapq.nlargest(MOST_TENANTS, named)}
+    kept[minutes.OTHER] = sum(bucket.nano_of_tenant.values()) - sum(kept.values())
+    return replace(bucket, nano_of_tenant=kept)
 
 
 def total(buckets: Sequence[Bucket]) -> Bucket:

@@ -1,19 +1,20 @@
 """The figures of all workers by the minute and by the hour: added to by every worker, read by whoever shows them.
 
 A worker hands over what it has counted every few seconds; the script adds it to the minute and the hour of the server's
-clock. A minute or hour that is over does not change any more, so a ``BucketReader`` reads each of them once. The names
-of the figures are in ``app.domain.minutes``, what they mean together in ``app.domain.buckets``. Source: DESIGN.md
-section 9.
+clock. A minute or hour that is over does not change any more, so a ``BucketReader`` reads each of them once, and tells
+only its dearest tenants apart. The names of the figures are in ``app.domain.minutes``, what they mean together in
+``app.domain.buckets``. Source: DESIGN.md section 9.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final
 
 from app.domain import minutes
-from app.domain.buckets import Bucket, bucket_from
+from app.domain.buckets import Bucket, bucket_from, condensed
 from app.errors import StateError
 from app.state import keys
 from app.state.connection import Command, Reply, StateConnection
@@ -30,7 +31,7 @@ MOST_OF_HOUR: Final = 2300
 #: Minutes and hours that are read at most: those that are kept.
 MOST_MINUTES: Final = keys.MINUTE_TTL_S // 60
 MOST_HOURS: Final = keys.HOUR_TTL_S // 3600
-#: Buckets of one pipeline, each half a millisecond of work at its largest; then the event loop does something else.
+#: Buckets of one pipeline. Each is up to three milliseconds of work; then the event loop does something else.
 _AT_ONCE: Final = 8
 
 _COUNT: Final = re.compile(rb"[0-9]{1,19}")
@@ -99,7 +100,9 @@ class BucketReader:
             for number, reply in zip(numbers, await self._state.pipeline(commands, large=True), strict=True):
                 start_at = number * length_s
                 seconds = min(length_s, now_s - start_at + 1)
-                buckets[number] = bucket_from(_figures(reply), number=number, start_at=start_at, seconds=seconds)
+                bucket = bucket_from(_figures(reply), number=number, start_at=start_at, seconds=seconds)
+                buckets[number] = bucket if number == running else condensed(bucket)
+                await asyncio.sleep(0)
         past |= {number: bucket for number, bucket in buckets.items() if number != running}
         for number in [number for number in past if number <= running - kept]:
             del past[number]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain import minutes
-from app.domain.buckets import NO_TIMES, Bucket, Timing, bucket_from, total
+from app.domain.buckets import MOST_TENANTS, NO_TIMES, Bucket, Timing, bucket_from, condensed, total
 from app.domain.histograms import BOUNDS_S, BUCKETS, bucket_of
 from app.domain.limits import NANO_PER_USD
 from tests.support.buckets import timed
@@ -140,6 +140,22 @@ def test_the_whole_begins_with_the_first_whatever_the_order(order: tuple[int, ..
 def test_of_no_buckets_the_whole_is_nothing() -> None:
     nothing = total([])
     assert (nothing.seconds, nothing.requests, nothing.requests_per_minute) == (0, 0, 0.0)
+
+
+def test_a_bucket_that_is_kept_tells_the_dearest_tenants_apart() -> None:
+    costs = {f"t{number:03}": number for number in range(MOST_TENANTS + 50)}
+    kept = condensed(bucket({minutes.NANO_OF_TENANT + name: cost for name, cost in costs.items()}))
+    assert kept.nano_of_tenant == {
+        **{name: cost for name, cost in costs.items() if cost >= 50},
+        minutes.OTHER: sum(range(50)),
+    }
+    assert condensed(kept) is kept
+
+
+def test_tenants_that_were_one_already_stay_so() -> None:
+    costs = {minutes.NANO_OF_TENANT + f"t{number}": 5 for number in range(MOST_TENANTS + 1)}
+    kept = condensed(bucket(costs | {minutes.NANO_OF_TENANT + minutes.OTHER: 1})).nano_of_tenant
+    assert (len(kept), kept[minutes.OTHER]) == (MOST_TENANTS + 1, 6)
 
 
 def test_money_beyond_what_a_float_holds_is_exact() -> None:
