@@ -63,6 +63,8 @@ Limit = Annotated[int, Meta(ge=0, le=100_000_000)]
 #: US dollars, up to a million.
 Dollars = Annotated[float, Meta(ge=0, le=1_000_000, description="US dollars")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds")]
+#: Of what asks the state store each time.
+Interval = Annotated[float, Meta(ge=0.2, le=86400, description="a number of seconds")]
 #: Whole seconds, up to 30 days.
 Lifetime = Annotated[int, Meta(ge=1, le=30 * 86_400)]
 #: Whole seconds; no more than counters live, since ``volatile-ttl`` evicts by the time that is left.
@@ -286,7 +288,7 @@ class Config(Struct, frozen=True, kw_only=True):
     health_monitoring: Annotated[
         bool, Help("evaluate alerts in the gateway: one worker of all replicas does; see claude-wrapper monitor")
     ] = False
-    monitor_interval_s: Annotated[Seconds, Help("alerts are evaluated this often")] = 10.0
+    monitor_interval_s: Annotated[Interval, Help("alerts are evaluated this often")] = 10.0
     alert_window_s: Annotated[
         int, Meta(ge=60, le=3600), Help("response time and errors are those of so many seconds, rounded up to minutes")
     ] = 300

@@ -80,6 +80,7 @@ def test_lists_and_pairs_are_read() -> None:
         ("PORT", "http", "a whole number from 0 to 65535"),
         ("CLAUDE_WRAPPER_REDIS_TIMEOUT_S", "0", "a number of seconds above 0 and up to 86400"),
         ("CLAUDE_WRAPPER_DRAIN_DELAY_S", "-1", "a number of seconds from 0 to 86400"),
+        ("CLAUDE_WRAPPER_MONITOR_INTERVAL_S", "0.001", "a number of seconds from 0.2 to 86400"),
         ("CLAUDE_WRAPPER_MAX_BODY_BYTES", "12 parsecs", "a size such as"),
         ("CLAUDE_WRAPPER_MAX_BODY_BYTES", "1", "a size in bytes such as 65536, 64KiB or 32MiB from 1024"),
         ("CLAUDE_WRAPPER_MAX_BODY_BYTES", "1025GiB", "to 1099511627776"),
