@@ -69,7 +69,7 @@ async def dashboard(
         await identify(request, services.gate)
         reply = await _data(request, services, board, window)
     else:
-        page = dashboard_document(protected=services.gate.protected)
+        page = dashboard_document(protected=services.gate.guards_operators)
         reply = Response(page.html, media_type=MediaType.HTML, headers=page_headers(page.policy))
     reply.headers["vary"] = "accept"
     return reply
@@ -102,6 +102,6 @@ async def dashboard_data(
 async def _data(
     request: DashboardRequest, services: Services, board: DashboardBook, window: WindowName
 ) -> Response[bytes]:
-    if services.gate.protected:
+    if services.gate.guards_operators:
         require_scope(request, "admin")
     return Response(await board.read(window), media_type=MediaType.JSON, headers=dict(_DATA_HEADERS))

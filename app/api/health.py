@@ -240,7 +240,7 @@ class HealthController(Controller):
         self, request: Request[None, None, State], services: NamedDependency[Services]
     ) -> DetailedHealth:
         """Everything a person who looks for a fault wants to know, and no secret."""
-        if services.gate.protected:
+        if services.gate.guards_operators:
             require_scope(request, "admin")
         config = services.config
         workers = await _workers(services.state)

@@ -120,7 +120,7 @@ async def logs(
     before: FromQuery[str | None] = None,
 ) -> Response[LogPage] | Response[str]:
     """A page of requests."""
-    if services.gate.protected:
+    if services.gate.guards_operators:
         require_scope(request, "admin")
     if before is not None and not ENTRY_ID.fullmatch(before):
         raise invalid("before", "expected the last_id of the page before")

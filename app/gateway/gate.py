@@ -114,6 +114,8 @@ class Gate:
     Attributes:
         key_file: the keys of the keys file, replaced when it changes.
         protected: clients need a key.
+        guards_operators: the operator's pages need the scope ``admin``: also where clients need no key, as soon as
+            there is an admin key.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class Gate:
         self._byok = config.byok
         self._counting: set[asyncio.Task[float]] = set()
         self.protected = config.is_protected
+        self.guards_operators = self.protected or bool(config.admin_key)
         self.key_file = KeyFile()
 
     async def caller(self, presented: Presented) -> Caller:

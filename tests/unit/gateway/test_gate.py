@@ -109,6 +109,7 @@ async def test_a_wrong_key_is_refused_and_never_repeated(wrong: str | bytes) -> 
         ({"keys_file": "keys.toml"}, True),
         ({"jwt_secret": SECRET}, True),
         ({"api_key": KEY, "require_key": "no"}, False),
+        ({"admin_key": ADMIN, "require_key": "no"}, False),
         ({"require_key": "yes"}, True),
         ({"byok": True}, False),
     ],
@@ -116,7 +117,9 @@ async def test_a_wrong_key_is_refused_and_never_repeated(wrong: str | bytes) -> 
 def test_protection_is_on_as_soon_as_there_is_something_to_protect_with(
     settings: dict[str, Any], protected: bool
 ) -> None:
-    assert Setup(**settings).gate.protected is protected
+    gate = Setup(**settings).gate
+    assert gate.protected is protected
+    assert gate.guards_operators is (protected or bool(settings.get("admin_key")))
 
 
 # Keys that need no look-up
