@@ -26,17 +26,18 @@ _MS: Final = 1000.0
 
 
 def performance(
-    now: Sequence[Bucket], before: Sequence[Bucket], *, step_s: int, requests_per_minute_now: float
+    now: Sequence[Bucket], before: Sequence[Bucket], *, whole: Bucket, step_s: int, requests_per_minute_now: float
 ) -> wire.Performance:
     """Requests in a window.
 
     Args:
         now: its minutes or hours, oldest first; the last one may not be over.
         before: as many before it.
+        whole: the window as one bucket.
         step_s: seconds of one of them.
         requests_per_minute_now: what the workers say of themselves.
     """
-    whole, whole_before = total(now), total(before)
+    whole_before = total(before)
     minutes_passed = whole.seconds / 60
     return wire.Performance(
         avg_response_time=_ms(whole.response.mean_s, whole.response),

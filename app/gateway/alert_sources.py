@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final
 
 from msgspec import Struct
 
 from app.domain.alert_rules import FORECAST_PEAKS, Situation
 from app.domain.buckets import total
 from app.domain.credentials import together
-from app.errors import StateError, StateUnavailable
 from app.gateway.budgets_watch import BudgetShare, budget_shares
 from app.gateway.cluster import ClusterBook, memory_shares, peaks_of
+from app.gateway.refusals import Refusals
 from app.state.connection import StateConnection
 from app.state.figures import read_all
 from app.state.hourly_peaks import read_hourly_peaks
 from app.state.minutes import BucketReader
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 #: The trend is that of so many hours: four days, so that the hours of a day do not look like one.
 TREND_HOURS: Final = 96
@@ -45,7 +40,7 @@ class Sources:
         self._buckets = BucketReader(state)
         self._window_minutes = window_minutes
         self._new_id = new_id
-        self._refused: set[str] = set()
+        self._refusals = Refusals("Alerts are evaluated")
 
     async def read(self) -> Read:
         """The situation now; what the store refuses to tell is left out.
@@ -53,10 +48,10 @@ class Sources:
         Raises:
             StateUnavailable: the store is away.
         """
-        window = await self._had("the last minutes", self._buckets.minutes(self._window_minutes + 1))
-        peaks = await self._had("the trend", read_hourly_peaks(self._state, FORECAST_PEAKS, last=TREND_HOURS))
-        workers = await self._had("the figures of the workers", read_all(self._state)) or []
-        budgets = await self._had("budgets", budget_shares(self._state, new_id=self._new_id)) or []
+        window = await self._refusals.had("the last minutes", self._buckets.minutes(self._window_minutes + 1))
+        peaks = await self._refusals.had("the trend", read_hourly_peaks(self._state, FORECAST_PEAKS, last=TREND_HOURS))
+        workers = await self._refusals.had("the figures of the workers", read_all(self._state)) or []
+        budgets = await self._refusals.had("budgets", budget_shares(self._state, new_id=self._new_id)) or []
         sample = await self._cluster.sample()
         memory = sample.store_memory if sample is not None else None
         return Read(
@@ -72,19 +67,6 @@ class Sources:
             ),
             peaks=peaks_of(sample, workers),
         )
-
-    async def _had(self, what: str, asked: Awaitable[T]) -> T | None:
-        try:
-            had = await asked
-        except StateUnavailable:
-            raise
-        except StateError as exc:
-            if what not in self._refused:
-                log.warning("Alerts are evaluated without %s: %s", what, exc.message)
-            self._refused.add(what)
-            return None
-        self._refused.discard(what)
-        return had
 
 
 class Read(Struct, frozen=True):

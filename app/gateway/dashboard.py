@@ -22,6 +22,7 @@ from app.gateway.cluster import ClusterBook, ClusterSample
 from app.gateway.dashboard_errors import RecentErrors
 from app.gateway.dashboard_resources import resources
 from app.gateway.figures import worker_figures
+from app.gateway.refusals import Refusals
 from app.gateway.services import Services
 from app.observability.version import VERSION
 from app.schemas import dashboard as wire
@@ -70,6 +71,14 @@ class _Reading(Struct, frozen=True, kw_only=True):
     sample: ClusterSample | None
 
 
+class _Figures(Struct, frozen=True, kw_only=True):
+    """What is computed of a reading."""
+
+    performance: wire.Performance
+    response_times: list[wire.ResponseTime]
+    spend: wire.Spend
+
+
 class DashboardBook:
     """The readings of one worker.
 
@@ -86,6 +95,7 @@ class DashboardBook:
         self._buckets = BucketReader(services.state)
         self._reading = asyncio.Lock()
         self._kept: dict[wire.WindowName, tuple[float, bytes]] = {}
+        self._refusals = Refusals("The dashboard is shown")
         self._errors = RecentErrors(services.state, monotonic=services.monotonic)
         self._reached_at = services.process.started_at
 
@@ -100,38 +110,40 @@ class DashboardBook:
             made_at, kept = self._kept.get(window, (float("-inf"), b""))
             if now - made_at < READ_EVERY_S:
                 return kept
-            made = _encode(await self._collect(window))
+            made = await self._collect(window)
             self._kept[window] = (self._services.monotonic(), made)
             return made
 
-    async def _collect(self, window: wire.WindowName) -> wire.Dashboard:
+    async def _collect(self, window: wire.WindowName) -> bytes:
         try:
             reading, degraded = await self._of_cluster(window), False
             self._reached_at = self._services.now()
         except StateError:
             reading, degraded = self._of_worker(), True
-        return self._shown(window, reading, degraded=degraded)
+        figures = await asyncio.to_thread(_figures, reading)
+        return _encode(self._shown(window, reading, figures, degraded=degraded))
 
     async def _of_cluster(self, window: wire.WindowName) -> _Reading:
-        """What all replicas say.
+        """What all replicas say; a part that the store refuses to tell is what this worker knows of it.
 
         Raises:
-            StateError: the store did not answer.
+            StateError: the store did not answer, or does not tell the minutes and hours.
         """
-        services = self._services
+        services, had = self._services, self._refusals.had
+        alerts = services.scrape.alerts
         minutes = await self._buckets.minutes(2 * _MINUTES_OF_AN_HOUR)
         if (hours := _HOURS.get(window)) is None:
             points, count, step_s = minutes, _MINUTES[window], 60
         else:
             points, count, step_s = await self._buckets.hours(2 * hours), hours, 3600
         return _Reading(
-            workers=await read_all(services.state) or [self._own_figures()],
+            workers=await had("the figures of the workers", read_all(services.state)) or [self._own_figures()],
             now=points[-count:],
             before=points[-2 * count : -count],
             step_s=step_s,
             last_hour=minutes[-_MINUTES_OF_AN_HOUR:],
-            book=await services.scrape.alerts.read(),
-            errors=await self._errors.read(),
+            book=await had("the alerts", alerts.read()) or alerts.last_known(services.now()),
+            errors=await had("the latest failures", self._errors.read()) or self._errors.latest,
             sample=await self._cluster.sample(),
         )
 
@@ -151,26 +163,23 @@ class DashboardBook:
             sample=None,
         )
 
-    def _shown(self, window: wire.WindowName, reading: _Reading, *, degraded: bool) -> wire.Dashboard:
-        services, at, whole = self._services, self._services.now(), total(reading.now)
-        before = reading.before or [Bucket(number=0, start_at=whole.start_at, seconds=0)]
+    def _shown(
+        self, window: wire.WindowName, reading: _Reading, figures: _Figures, *, degraded: bool
+    ) -> wire.Dashboard:
+        services, at, start_at = self._services, self._services.now(), reading.now[0].start_at
+        before = reading.before or [Bucket(number=0, start_at=start_at, seconds=0)]
         return wire.Dashboard(
             at=at,
             scope="process" if degraded else "cluster",
             degraded=degraded,
             window=wire.Window(
                 name=window,
-                now=wire.Span(start_at=whole.start_at, end_at=reading.now[-1].end_at),
+                now=wire.Span(start_at=start_at, end_at=reading.now[-1].end_at),
                 before=wire.Span(start_at=before[0].start_at, end_at=before[-1].end_at),
                 step_s=reading.step_s,
             ),
             overview=self._overview(reading, at, degraded=degraded),
-            performance=performance(
-                reading.now,
-                reading.before,
-                step_s=reading.step_s,
-                requests_per_minute_now=sum(worker.requests_per_minute for worker in reading.workers),
-            ),
+            performance=figures.performance,
             resources=resources(
                 reading.workers,
                 sample=reading.sample,
@@ -179,12 +188,12 @@ class DashboardBook:
                 store_available=not degraded,
             ),
             recent=wire.Recent(
-                response_time=response_times(reading.last_hour),
+                response_time=figures.response_times,
                 errors=list(reading.errors[:MOST_ERRORS]),
                 error_kinds=failure_kinds(reading.errors),
                 alerts=told_alerts(reading.book.history[:MOST_EVENTS]),
             ),
-            spend=spend(whole),
+            spend=figures.spend,
         )
 
     def _overview(self, reading: _Reading, at: float, *, degraded: bool) -> wire.Overview:
@@ -208,3 +217,19 @@ class DashboardBook:
 
     def _own_figures(self) -> WorkerFigures:
         return worker_figures(self._services, worker_id="", host=self._host)
+
+
+def _figures(reading: _Reading) -> _Figures:
+    """Milliseconds of work, more than the event loop should wait for; in a thread, as nothing changes meanwhile."""
+    whole = total(reading.now)
+    return _Figures(
+        performance=performance(
+            reading.now,
+            reading.before,
+            whole=whole,
+            step_s=reading.step_s,
+            requests_per_minute_now=sum(worker.requests_per_minute for worker in reading.workers),
+        ),
+        response_times=response_times(reading.last_hour),
+        spend=spend(whole),
+    )

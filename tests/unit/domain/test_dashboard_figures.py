@@ -6,7 +6,7 @@ import pytest
 
 from app.domain import minutes
 from app.domain.alerts import AlertEvent, AlertState, Level, Reading
-from app.domain.buckets import Bucket, bucket_from
+from app.domain.buckets import Bucket, bucket_from, total
 from app.domain.dashboard_figures import (
     MOST_SPENDERS,
     OBJECTIVE,
@@ -41,7 +41,7 @@ def minute_of(figures: dict[str, int], number: int = 0) -> Bucket:
 
 
 def shown(*now: Bucket, before: tuple[Bucket, ...] = ()) -> Performance:
-    return performance(now, before, step_s=60, requests_per_minute_now=12.0)
+    return performance(now, before, whole=total(now), step_s=60, requests_per_minute_now=12.0)
 
 
 def change(figures: Performance, name: str) -> Change:

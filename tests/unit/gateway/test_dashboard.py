@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import msgspec
+import pytest
 
 from app.config import Config
 from app.domain import minutes
@@ -16,7 +18,8 @@ from app.gateway.dashboard_errors import ERRORS_EVERY_S
 from app.gateway.report import Reports
 from app.gateway.services import Services
 from app.gateway.store_watch import AWAY_AFTER_S
-from app.schemas.dashboard import Dashboard
+from app.schemas.dashboard import Dashboard, Spend
+from app.state import keys
 from app.state.alerts import write_alerts
 from app.state.figures import WorkerFigures, publish_command
 from app.state.leader import lead
@@ -171,6 +174,30 @@ async def test_while_the_store_is_away_the_alerts_are_those_last_known() -> None
     assert [told.name for told in shown.recent.alerts] == ["error_rate"]
     state.dead, state.away_s = False, 0.0
     assert await alerts() == [("error_rate", "warning")]
+
+
+async def test_a_key_that_is_something_else_takes_away_only_what_it_should_hold() -> None:
+    worker = Worker()
+    await worker.report(requests=5)
+    for name in (keys.REQUESTS, keys.WORKERS, keys.ALERTS):
+        await worker.services.state.pipeline([("DEL", name), ("RPUSH", name, "junk"), ("EXPIRE", name, 60)])
+    shown = await worker.shown()
+    assert (shown.degraded, shown.scope, shown.performance.requests) == (False, "cluster", 5)
+    assert [replica.host for replica in shown.resources.replicas] == ["here"]
+    assert (shown.recent.errors, shown.overview.alerts) == ([], [])
+
+
+async def test_the_event_loop_does_not_wait_for_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def noting(*_: object) -> Spend:
+        threads.append(threading.get_ident())
+        return Spend(total_usd=0.0, by_tenant=[], by_model=[])
+
+    monkeypatch.setattr("app.gateway.dashboard.spend", noting)
+    await Worker().shown()
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_who_decides_without_the_store_says_so() -> None:
