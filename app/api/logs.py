@@ -22,7 +22,7 @@ from app.api.auth import require_scope
 from app.api.negotiation import accepted, preferred
 from app.api.operation import Parameter, operation
 from app.domain.closed_wire import invalid
-from app.errors import StateError
+from app.errors import StateUnavailable
 from app.gateway.services import Services
 from app.observability.request_line import Kind, RequestLine, as_text
 from app.state.key_audit import ENTRY_ID
@@ -105,7 +105,7 @@ class LogPage(Struct, frozen=True, kw_only=True):
         "`admin`.",
         parameters=_PARAMETERS,
         replies={200: ("The requests.", LogPage)},
-        errors=(400, 401, 403),
+        errors=(400, 401, 403, 503),
     ),
 )
 async def logs(
@@ -172,7 +172,7 @@ def _from_rfc3339(text: str) -> float:
 async def _page(services: Services, asked: RecordFilter, *, limit: int, before: str | None) -> LogPage:
     try:
         page = await read_records(services.state, asked, limit=limit, before_id=before)
-    except StateError:
+    except StateUnavailable:
         own = reversed(_read(services.request_log.latest()))
         asked_for = [
             line

@@ -17,8 +17,8 @@ AUDIT_LIMIT: Final = 10_000
 #: Entries that are read at once while those of one key are looked for; some 500 bytes each.
 _CHUNK: Final = 1000
 
-#: An id of an entry of a stream, within what the server counts to.
-ENTRY_ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+#: An id of an entry of a stream, within what the server counts to; none is 0-0, and the server refuses to look before.
+ENTRY_ID: Final = re.compile(r"(?!0+-0+$)[0-9]{1,19}-[0-9]{1,19}")
 
 
 class AuditPage(Struct, frozen=True):

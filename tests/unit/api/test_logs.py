@@ -15,7 +15,7 @@ from app.config import Config
 from app.errors import InvalidRequest
 from app.gateway.services import Services
 from app.schemas.admin import NewKey
-from app.state import api_keys
+from app.state import api_keys, keys
 from app.state.request_log import add_records_commands
 from tests.support.asgi import Reply, call
 from tests.support.request_logs import chat_request, request
@@ -95,6 +95,14 @@ async def test_it_can_be_asked_for_less_also_while_the_store_is_away(query: str,
     assert (len(body["data"]), body["scope"]) == (count, "process")
 
 
+async def test_a_store_that_refuses_is_no_outage() -> None:
+    services = await made()
+    await services.state.pipeline([("DEL", keys.REQUESTS), ("RPUSH", keys.REQUESTS, "junk")])
+    reply = await get(services)
+    assert (reply.status, reply.json()["error"]["code"]) == (503, "state_unavailable")
+    assert "WRONGTYPE" in reply.json()["error"]["message"]
+
+
 async def test_pages_follow_each_other() -> None:
     services = await made()
     first = await page(services, "limit=2")
@@ -141,7 +149,18 @@ async def test_what_an_operator_looks_at_is_not_among_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["level=loud", "type=chats", "limit=0", "limit=501", "before=last", "since=yesterday", "until=-1"]
+    "query",
+    [
+        "level=loud",
+        "type=chats",
+        "limit=0",
+        "limit=501",
+        "before=last",
+        "before=0-0",
+        "before=00-0",
+        "since=yesterday",
+        "until=-1",
+    ],
 )
 async def test_what_is_not_accepted_is_named(query: str) -> None:
     reply = await get(make_services(), query)
