@@ -15,11 +15,12 @@ import io
 import marshal
 import os
 import pstats
+import stat
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -126,6 +127,10 @@ class Profiling:
 
     def files(self) -> list[DebugFile]:
         """The files there are, of all workers, newest first. Reads the disk."""
+        return [file for file in self._begun() if file.size_bytes]
+
+    def _begun(self) -> list[DebugFile]:
+        """The same with those of which nothing was written, yet or ever."""
         try:
             paths = [path for path in self._directory.iterdir() if _is_ours(path)]
         except OSError:  # no file was written yet
@@ -133,9 +138,11 @@ class Profiling:
         found = []
         for path in paths:
             try:
-                found.append(_file(path, path.stat()))
+                about = path.lstat()
             except OSError:  # another worker has taken it away
                 continue
+            if stat.S_ISREG(about.st_mode):
+                found.append(_file(path, about))
         return sorted(found, key=lambda file: (file.modified_at, file.path), reverse=True)
 
     @asynccontextmanager
@@ -152,16 +159,15 @@ class Profiling:
     def _prepare(self) -> None:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            is_writable = os.access(self._directory, os.W_OK | os.X_OK)
-        except OSError:
-            is_writable = False
-        if not is_writable:
-            raise self._not_writable()
+        except OSError as exc:
+            raise self._not_writable(str(exc.strerror)) from exc
+        if not os.access(self._directory, os.W_OK | os.X_OK):
+            raise self._not_writable("the gateway's user may not")
 
-    def _not_writable(self) -> InvalidRequest:
+    def _not_writable(self, reason: str) -> InvalidRequest:
         return InvalidRequest(
-            f"No file can be written to {self._directory}. Set CLAUDE_WRAPPER_DATA_DIR to a directory that can be "
-            "written, such as a mounted volume.",
+            f"No file can be written to {self._directory}: {reason}. Set CLAUDE_WRAPPER_DATA_DIR to a directory that "
+            "can be written and has room, such as a mounted volume.",
             code="data_dir_not_writable",
         )
 
@@ -175,12 +181,16 @@ class Profiling:
     def _write(self, kind: _Kind, contents: dict[str, bytes]) -> list[DebugFile]:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now()))
         paths = [self._directory / f"{kind}-{stamp}-{os.getpid()}{suffix}" for suffix in contents]
+        files: list[DebugFile] = []
         try:
-            files = [_write_private(path, content) for path, content in zip(paths, contents.values(), strict=True)]
+            for path, content in zip(paths, contents.values(), strict=True):
+                files.append(_write_private(path, content))
         except OSError as exc:
-            raise self._not_writable() from exc
-        for file in self.files()[MOST_FILES:]:
-            Path(file.path).unlink(missing_ok=True)
+            _take_away(files)  # half of a report is none
+            raise self._not_writable(str(exc.strerror)) from exc
+        begun_before = self._now() - MOST_SECONDS
+        _take_away(file for file in self._begun() if not file.size_bytes and file.modified_at < begun_before)
+        _take_away(self.files()[MOST_FILES:])
         return files
 
 
@@ -241,8 +251,19 @@ def _file(path: Path, about: os.stat_result) -> DebugFile:
 
 
 def _write_private(path: Path, content: bytes) -> DebugFile:
+    """Writes a whole file, or leaves none; raises ``OSError``."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-        file.write(content)
-        file.flush()
-        return _file(path, os.fstat(descriptor))
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write(content)
+            file.flush()
+            return _file(path, os.fstat(descriptor))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _take_away(files: Iterable[DebugFile]) -> None:
+    for file in files:
+        with suppress(OSError):  # another worker has done so, or may write here and nothing else
+            Path(file.path).unlink()

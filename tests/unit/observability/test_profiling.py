@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import pstats
 import stat
@@ -22,6 +23,10 @@ CANARY = "CANARY-7f3a9c"
 
 def text_of(file: DebugFile) -> str:
     return Path(file.path).read_text()
+
+
+def sizes_in(directory: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in directory.iterdir()}
 
 
 def mode_of(file: DebugFile) -> int:
@@ -160,6 +165,49 @@ async def test_a_directory_that_cannot_be_made_is_told_before_anything_is_watche
     with pytest.raises(InvalidRequest, match="CLAUDE_WRAPPER_DATA_DIR") as caught:
         await Profiling(tmp_path / "file" / "debug").profile(60.0)
     assert caught.value.code == "data_dir_not_writable"
+
+
+async def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "profile-good.txt").write_text("it stays")
+    written = []
+
+    def room_for_one_file(descriptor: int) -> os.stat_result:
+        written.append(descriptor)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return fstat(descriptor)
+
+    fstat = os.fstat
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", room_for_one_file)
+        with pytest.raises(InvalidRequest, match="No space left on device"):
+            await Profiling(tmp_path).profile(0.01)
+    assert list(sizes_in(tmp_path)) == ["profile-good.txt"]
+
+
+async def test_empty_files_are_not_listed_push_none_out_and_go_after_a_while(tmp_path: Path) -> None:
+    for number in range(MOST_FILES):
+        (tmp_path / f"memory-{number}.txt").touch()
+    (tmp_path / "profile-good.txt").write_text("it stays")
+    os.utime(tmp_path / "profile-good.txt", (1, 1))
+    profiling = Profiling(tmp_path)
+    await profiling.memory(0.01)
+    assert len(profiling.files()) == 2
+    assert len(sizes_in(tmp_path)) == 2 + MOST_FILES, "another worker may be about to write"
+    for number in range(MOST_FILES):
+        os.utime(tmp_path / f"memory-{number}.txt", (1, 1))
+    await profiling.memory(0.01)
+    assert "profile-good.txt" in sizes_in(tmp_path)
+    assert all(sizes_in(tmp_path).values())
+
+
+def test_what_is_no_file_is_not_listed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("not ours")
+    (tmp_path / "profile-link.txt").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "profile-gone.txt").symlink_to(tmp_path / "gone")
+    (tmp_path / "memory-directory.txt").mkdir()
+    (tmp_path / "profile-good.txt").write_text("ours")
+    assert [Path(file.path).name for file in Profiling(tmp_path).files()] == ["profile-good.txt"]
 
 
 async def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
