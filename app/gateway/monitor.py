@@ -12,11 +12,13 @@ import asyncio
 import itertools
 import logging
 import os
+import random
 import secrets
 import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from app.config import Config
 from app.domain.alert_book import AlertBook
@@ -28,15 +30,20 @@ from app.gateway.alert_delivery import Teller, Webhook, post_over_http
 from app.gateway.alert_settings import AlertSettings
 from app.gateway.alert_sources import Sources
 from app.gateway.cluster import ClusterBook
+from app.gateway.host_claim import HostClaim
 from app.gateway.services import Services
 from app.gateway.store_watch import StoreWatch
 from app.observability.version import VERSION
+from app.state import keys
 from app.state.alerts import kept_alerts, write_alerts
 from app.state.connection import StateConnection
 from app.state.leader import LEAD_INTERVAL_S, Lead, lead, resign
 from app.state.minutes import add_minute_command
 
 log = logging.getLogger(__name__)
+
+#: Those who tell of an outage beside whoever led last do so within this time of each other.
+SPREAD_S: Final = 10.0
 
 
 class Monitor:
@@ -94,6 +101,7 @@ class Monitor:
                     await self.turn()
                     await self._pause()
         finally:
+            self._watch.leave()
             if self._book is not None:
                 with suppress(StateError):
                     await resign(self._state, self._token)
@@ -207,7 +215,14 @@ def create_monitor(
         state,
         settings,
         sources=_sources(state, settings, monotonic=monotonic),
-        watch=StoreWatch(place=host, hold_off_s=settings.hold_off_s, now=now, monotonic=monotonic),
+        watch=StoreWatch(
+            place=host,
+            hold_off_s=settings.hold_off_s,
+            others_wait_s=keys.LEADER_TTL_S + random.uniform(0.0, SPREAD_S),  # noqa: S311 - no secret
+            claim=HostClaim(f"store_away {config.redis_url} {config.alert_webhook_url}"),
+            now=now,
+            monotonic=monotonic,
+        ),
         tell=tell,
         token=secrets.token_hex(8),
         name=f"{host}:{os.getpid()}",

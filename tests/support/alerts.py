@@ -44,6 +44,27 @@ def event(alert: str = "error_rate", level: Level = "critical", *, id: str = "al
     return AlertEvent(id=id, alert=alert, level=level, **(told | fields))
 
 
+class FakeClaim:
+    """A claim that somebody else has or not, as a test says.
+
+    Args:
+        is_free: nobody else has it.
+    """
+
+    def __init__(self, *, is_free: bool = True) -> None:
+        self.is_free = is_free
+        self.is_held = False
+
+    def take(self) -> bool:
+        """Takes it where it is free."""
+        self.is_held = self.is_held or self.is_free
+        return self.is_held
+
+    def give_back(self) -> None:
+        """Nobody has it."""
+        self.is_held = False
+
+
 class FakeReceiver:
     """A ``Teller`` that answers as a test says, and remembers what it was told.
 

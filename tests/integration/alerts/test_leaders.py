@@ -143,3 +143,17 @@ def test_an_outage_of_the_store_is_told_once_and_its_end_once(
         logs = "".join(gateway.logs for gateway in replicas.gateways)
         assert logs.count("the state store is away (as seen from") == 1
         assert logs.count("the state store is back") == 1
+
+
+def test_an_outage_that_takes_the_leader_along_is_told_by_another_one(
+    server: RedisServer, receiver: WebhookReceiver
+) -> None:
+    with monitored(server, receiver) as replicas:
+        leader = evaluations(server, 2).leader
+        server.kill()
+        kill(replicas, leading(replicas, leader))
+        receiver.wait_for("store_away", 1)
+        server.start()
+        receiver.wait_for("store_away", 2)
+        evaluations(server, 3)
+        assert receiver.levels("store_away") == ["critical", "ok"]

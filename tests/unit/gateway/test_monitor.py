@@ -28,12 +28,13 @@ from app.state.alerts import read_alerts
 from app.state.connection import StateConnection
 from app.state.figures import WorkerFigures
 from app.state.minutes import BucketReader, add_minute_command
-from tests.support.alerts import FakeReceiver
+from tests.support.alerts import FakeClaim, FakeReceiver
 from tests.support.services import make_services
 from tests.support.steered_state import SteeredState
 from tests.support.worker_figures import publish
 
 AWAY = NotTold("it cannot be reached", may_pass=True)
+OTHERS_WAIT_S = 100.0
 
 
 class FakeSources:
@@ -73,7 +74,14 @@ class Deployment:
             state or self.state,
             AlertSettings.of(config),
             sources=self.sources,  # type: ignore[arg-type]
-            watch=StoreWatch(place=name, hold_off_s=0.0, now=self._now, monotonic=self._monotonic),
+            watch=StoreWatch(
+                place=name,
+                hold_off_s=0.0,
+                others_wait_s=OTHERS_WAIT_S,
+                claim=FakeClaim(),
+                now=self._now,
+                monotonic=self._monotonic,
+            ),
             tell=self.receiver,
             token=name,
             name=name,
