@@ -1,8 +1,8 @@
-"""Pictures of the dashboard for the README: ``python -m tests.support.screenshots deploy/screenshots``.
+"""Pictures of the dashboard for the README: ``python -m tests.support.screenshots deploy/screenshots [minutes]``.
 
-Three replicas in front of the simulator, under live load of three tenants. An hour of load would take an hour, so the
-minutes and hours before are figures made up here, counted by the gateway's own code and written where its workers
-write theirs; the last minutes, the replicas and the errors are real.
+Three replicas in front of the simulator, under so many minutes of light load, 31 without a word: the last quarter of an
+hour is shown beside the one before. Nothing is made up: every figure is of requests that were sent here. It needs
+Pillow, which nothing else here does.
 """
 
 from __future__ import annotations
@@ -19,14 +19,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from app.domain import minutes
-from app.domain.calls import Usage
-from app.domain.limits import Use
-from app.observability.metrics import WorkerMetrics
-from app.observability.record import RequestRecord
-from app.state import keys
 from tests.support.browser import find_chromium
 from tests.support.gateway import gateway_command
 from tests.support.processes import ChildProcess, child_process
@@ -36,7 +31,10 @@ from tests.support.simulator import running_simulator
 
 ADMIN_KEY: Final = "admin-key-for-screenshots-0123456789"
 TENANTS: Final = {"acme": 0.5, "globex": 0.3, "initech": 0.2}
-MODELS: Final = {"claude-sonnet-4-6": 0.6, "claude-haiku-4-5": 0.25, "claude-opus-4-8": 0.15}
+#: One tenant asks for a little more than it may, at times.
+LIMITS: Final = {"initech": {"requests_per_minute": 58}}
+#: Share of the requests, and seconds until the first token.
+MODELS: Final = {"claude-sonnet-4-6": (0.6, 0.42), "claude-haiku-4-5": (0.25, 0.22), "claude-opus-4-8": (0.15, 0.75)}
 REPLICAS: Final = ("gateway-a", "gateway-b", "gateway-c")
 
 #: Name of a file, colour scheme, width, and the last part of the page that is on it.
@@ -47,42 +45,57 @@ PICTURES: Final = (
     ("dashboard-phone-dark", "dark", 390, ".chart >> nth=1"),
 )
 
-#: How long there is load before the first picture.
-_LOAD_S: Final = 100.0
-_REQUESTS_PER_S: Final = 6.0
+_LOAD_MINUTES: Final = 31.0
+#: The load goes up and down around this.
+_REQUESTS_PER_S: Final = 4.0
+_SWELL_S: Final = 420.0
+#: What the simulator is told of some requests: Anthropic is overloaded, a stream breaks off.
+_FAULTS: Final = {" status=529": 0.0004, " error_after_events=6": 0.0003}
+#: Lines of the system prompts; the longest is worth Anthropic's prompt cache.
+_RULE_LINES: Final = {"acme": 150, "globex": 30, "initech": 10}
+_RULES: Final = {
+    tenant: "\n".join(
+        f"{number}. As the assistant of {tenant}, answer politely and briefly." for number in range(1, lines + 1)
+    )
+    for tenant, lines in _RULE_LINES.items()
+}
 _READY: Final = r"OPENAI_BASE_URL=(\S+)/v1\n"
 
 
 def main() -> None:
     """Makes the pictures."""
     target = Path(sys.argv[1])
+    load_s = 60 * (float(sys.argv[2]) if len(sys.argv) > 2 else _LOAD_MINUTES)
     target.mkdir(parents=True, exist_ok=True)
     servers = RedisServers()
     try:
         server = servers("--maxmemory", "64mb", "--maxmemory-policy", "volatile-ttl")
         with _replicas(server) as roots:
-            _write_history(server)
-            asyncio.run(_with_load(roots, target))
+            asyncio.run(_under_load(roots, target, load_s))
     finally:
         servers.end()
 
 
 @contextmanager
 def _replicas(server: RedisServer) -> Iterator[list[str]]:
-    """Gateways, each with a host name of its own where the kernel lets us."""
+    """Gateways with the settings that they come with, each with a host name of its own."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cw-")))
-        (directory / "keys.toml").write_text(keys_toml({}, {_key(tenant): tenant for tenant in TENANTS}))
+        (directory / "keys.toml").write_text(keys_toml(LIMITS, {_key(tenant): tenant for tenant in TENANTS}))
         simulator = stack.enter_context(
-            running_simulator(ttft_ms=250, jitter_ms=40, tokens_per_second=90, error_rate=0.012)
+            running_simulator(
+                tokens_per_second=250,
+                jitter_ms=40,
+                requests_per_minute=400,
+                input_tokens_per_minute=400_000,
+                output_tokens_per_minute=100_000,
+            )
         )
         env = {
             "CLAUDE_WRAPPER_REDIS_URL": server.url,
             "CLAUDE_WRAPPER_ADMIN_KEY": ADMIN_KEY,
             "CLAUDE_WRAPPER_KEYS_FILE": str(directory / "keys.toml"),
             "CLAUDE_WRAPPER_HEALTH_MONITORING": "true",
-            "CLAUDE_WRAPPER_ALERT_ERROR_RATE": "0.002",
-            "CLAUDE_WRAPPER_UPSTREAM_RETRIES": "0",
             "ANTHROPIC_BASE_URL": simulator.base_url,
             "ANTHROPIC_API_KEY": "sk-ant-screenshots-0123456789",
         }
@@ -98,9 +111,9 @@ def _replica(name: str, directory: Path, env: Mapping[str, str]) -> Iterator[Chi
         yield process
 
 
-async def _with_load(roots: list[str], target: Path) -> None:
+async def _under_load(roots: list[str], target: Path, load_s: float) -> None:
     load = asyncio.create_task(_load(roots))
-    await asyncio.sleep(_LOAD_S)
+    await asyncio.sleep(load_s)
     await asyncio.to_thread(_take, roots[0], target)
     load.cancel()
 
@@ -110,85 +123,41 @@ async def _load(roots: list[str]) -> None:
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
         while True:
             group.create_task(_ask(session, dice.choice(roots), dice))
-            await asyncio.sleep(dice.expovariate(_REQUESTS_PER_S))
+            swell = 1 + 0.3 * math.sin(2 * math.pi * time.monotonic() / _SWELL_S)
+            await asyncio.sleep(dice.expovariate(_REQUESTS_PER_S * swell))
 
 
 async def _ask(session: aiohttp.ClientSession, root: str, dice: random.Random) -> None:
-    (tenant,), (model,) = _drawn(dice, TENANTS), _drawn(dice, MODELS)
-    body = {
+    """One request: a turn of a conversation, or one of a few questions whose answers may come from the cache."""
+    (tenant,) = dice.choices(list(TENANTS), list(TENANTS.values()))
+    (model,) = dice.choices(list(MODELS), [share for share, _ in MODELS.values()])
+    headers = {"authorization": f"Bearer {_key(tenant)}"}
+    if dice.random() < 0.4:
+        prompt = f"Fact {dice.randrange(60)}"
+        headers["cache-control"] = "max-age=300"
+    else:
+        headers["x-session-id"] = f"chat-{dice.randrange(400)}"
+        prompt = f"Question {dice.randrange(10**6)}: tell me more. " * dice.randrange(1, 30) + _script(model, dice)
+    rules = {"type": "text", "text": _RULES[tenant], "cache_control": {"type": "ephemeral"}}
+    body: dict[str, Any] = {
         "model": model,
         "stream": dice.random() < 0.6,
-        "messages": [
-            {"role": "user", "content": f"Question {dice.randrange(40)}: tell me more. " * dice.randrange(1, 30)}
-        ],
+        "temperature": 9 if dice.random() < 0.004 else 0,
+        "messages": [{"role": "system", "content": [rules]}, {"role": "user", "content": prompt}],
     }
-    headers = {"authorization": f"Bearer {_key(tenant)}", "x-session-id": f"chat-{dice.randrange(60)}"}
-    if dice.random() < 0.4:
-        headers = {"authorization": f"Bearer {_key(tenant)}", "cache-control": "max-age=120"}
-        body |= {"temperature": 0, "messages": [{"role": "user", "content": f"Fact {dice.randrange(15)}"}]}
     async with session.post(f"{root}/v1/chat/completions", json=body, headers=headers) as reply:
         await reply.read()
 
 
-def _drawn(dice: random.Random, shares: Mapping[str, float]) -> list[str]:
-    return dice.choices(list(shares), list(shares.values()))
+def _script(model: str, dice: random.Random) -> str:
+    """How the simulator answers: when and how long, as the model would, and seldom with an error."""
+    ttft_ms = 1000 * MODELS[model][1] * math.exp(dice.gauss(0, 0.35))
+    faults = "".join(fault for fault, share in _FAULTS.items() if dice.random() < share)
+    return f"[[sim: ttft_ms={ttft_ms:.0f} output_tokens={dice.randrange(60, 420)}{faults}]]"
 
 
 def _key(tenant: str) -> str:
     return f"key-of-{tenant}-0123456789abcdef"
-
-
-# The time before
-
-
-def _write_history(server: RedisServer) -> None:
-    """Two hours by the minute and four days by the hour; the replicas add to the running ones."""
-    now = int(time.time())
-    for number in range(now // 60 - 119, now // 60 + 1):
-        passed_s = min(60, now - 60 * number)
-        server.ask("HSET", keys.minute(number), *_figures(number, 60, requests=5 * passed_s))
-    for number in range(now // 3600 - 95, now // 3600 + 1):
-        server.ask("HSET", keys.hour(number), *_figures(number, 5, requests=900))
-
-
-def _figures(number: int, period: float, *, requests: int) -> list[str | int]:
-    """What workers would have counted of about so many requests, as the words of ``HSET``."""
-    dice = random.Random(number)
-    metrics = WorkerMetrics()
-    swell = 1 + 0.3 * math.sin(number / period) + 0.12 * math.sin(number / 2.3)
-    for _ in range(int(requests * swell)):
-        _count(metrics, dice, swell)
-    return [word for pair in (metrics.take_minute() or {minutes.REQUESTS: 0}).items() for word in pair]
-
-
-def _count(metrics: WorkerMetrics, dice: random.Random, swell: float) -> None:
-    (tenant,), (model,) = _drawn(dice, TENANTS), _drawn(dice, MODELS)
-    record = RequestRecord("r", "POST", "/v1/chat/completions", status=200, model_label=model, began_at=1.0)
-    record.cache = dice.choice(("", "", "hit", "miss", "miss"))
-    first_s = 0.28 * swell * math.exp(dice.gauss(0, 0.35))
-    duration_s = first_s + 0.8 * dice.random()
-    if dice.random() < 0.6:
-        record.stream, record.first_token_at = True, 1.0 + first_s
-    if (luck := dice.random()) < 0.0004:
-        record.status = dice.choice((502, 503))
-    elif luck < 0.02:
-        record.status = dice.choice((400, 429))
-    use = Use(
-        input_tokens=dice.randrange(40, 300),
-        output_tokens=dice.randrange(40, 300),
-        cache_read_tokens=dice.choice((0, 0, 900)),
-        cache_write_tokens=dice.choice((0, 0, 0, 300)),
-        nano=dice.randrange(10**5, 10**7),
-    )
-    if record.cache == "hit":
-        record.saved_nano = use.nano
-    else:
-        metrics.used(tenant=tenant, model=model, use=use)
-    record.usage = Usage(input_tokens=use.input_tokens, output_tokens=use.output_tokens)
-    metrics.answered(record, route="/v1/chat/completions", duration_s=duration_s)
-
-
-# The pictures
 
 
 def _take(root: str, target: Path) -> None:
@@ -202,7 +171,7 @@ def _take(root: str, target: Path) -> None:
 def _picture(browser: Browser, root: str, file: Path, *, scheme: Any, width: int, last: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
-    page.goto(f"{root}/dashboard")
+    page.goto(f"{root}/dashboard?window=15m")
     page.fill("#login-key", ADMIN_KEY)
     page.keyboard.press("Enter")
     page.wait_for_selector("#board:not([hidden])")
@@ -213,6 +182,9 @@ def _picture(browser: Browser, root: str, file: Path, *, scheme: Any, width: int
         path=file, full_page=True, clip={"x": 0, "y": 0, "width": width, "height": box["y"] + box["height"] + 16}
     )
     context.close()
+    Image.open(file).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        file, optimize=True
+    )
     print(f"{file}: {file.stat().st_size // 1024} KB")
 
 
