@@ -31,6 +31,7 @@ from app.errors import StateError
 from app.gateway.admission import Admission, AdmissionSettings
 from app.gateway.cluster import ClusterBook
 from app.gateway.gate import Gate, trusted_proxies
+from app.gateway.kept_going import kept_going
 from app.gateway.key_file import KeyFileWatcher, load_key_file
 from app.gateway.ledger import Ledger
 from app.gateway.model_table import ModelsWatcher, ServedModels, load_served_models, served_without_file
@@ -69,9 +70,6 @@ if TYPE_CHECKING:
     from litestar import Litestar
 
 log = logging.getLogger(__name__)
-
-#: Pause before a task that has failed begins anew.
-RESTART_AFTER_S = 1.0
 
 
 def create_app(
@@ -254,7 +252,7 @@ async def _running(
     _: Litestar,
 ) -> AsyncIterator[None]:
     """What runs beside the requests, from the start of the worker to its end; Redis closes last."""
-    background = [asyncio.create_task(_kept_going(run)) for run in beside]
+    background = [asyncio.create_task(kept_going(run, what="What runs beside the requests")) for run in beside]
     if isinstance(services.upstream, DeferredUpstream):
         opening = asyncio.create_task(services.upstream.start())
         background.append(opening)
@@ -282,18 +280,6 @@ async def _running(
         await services.state.close()
         services.scrape.handover.hand_over()
         services.request_log.close()
-
-
-async def _kept_going(run: Callable[[], Awaitable[None]]) -> None:
-    """What runs beside the requests must not end by a bug: leases would run out, and nobody would see why."""
-    while True:
-        try:
-            await run()
-        except Exception:  # the task's outermost edge
-            log.exception("What runs beside the requests has failed, and begins anew.")
-            await asyncio.sleep(RESTART_AFTER_S)
-        else:
-            return
 
 
 def _request_log(config: Config, metrics: WorkerMetrics, *, now: Callable[[], float]) -> RequestLog:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,12 +23,16 @@ from app.cli.protection import ask_for_key, may_ask
 from app.cli.receivers import traces_origin
 from app.cli.settings import check_settings, load_settings
 from app.config import Config, data_root
+from app.observability.bounded_write import write_within
 from app.observability.version import VERSION
 
 if TYPE_CHECKING:
     from workers.listener import CannotListen
 
 log = logging.getLogger(__name__)
+
+#: A reader that takes nothing is waited for this long.
+_STALL_S = 0.1
 
 #: Ends what is written to ``--announce-fd``; its end of file would not do, because the workers hold it open, too.
 END_OF_ANNOUNCEMENT = b"\0"
@@ -174,9 +179,15 @@ def _facts(config: Config, state: str) -> InstanceFacts:
 
 
 def _print(text: str) -> None:
-    """To the user; nobody reading any more is no reason to stop."""
+    """To the user; nobody reading, or not any more, is no reason to stop."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # closed from the start, or in memory
+        with suppress(OSError):
+            click.echo(text)
+        return
     with suppress(OSError):
-        click.echo(text)
+        write_within(descriptor, f"{text}\n".encode("utf-8", "backslashreplace"), stall_s=_STALL_S)
 
 
 def _log(text: str) -> None:

@@ -41,7 +41,7 @@ def unread(*args: str, env: Mapping[str, str]) -> Iterator[subprocess.Popen[byte
         gateway_command(*args),
         env=clean_environment(env),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=writer,
         stderr=writer,
         start_new_session=True,
     )

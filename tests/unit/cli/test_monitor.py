@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
 from app.cli.commands import command_line
 from app.cli.monitor import UNKNOWN
+
+
+@pytest.fixture(autouse=True)
+def outages_are_told_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command keeps the log of outages quiet, which is its own business only in a process of its own."""
+    monkeypatch.setattr(logging.getLogger("app.state.outage_log"), "disabled", False)
+
 
 _REFUSED = {"CLAUDE_WRAPPER_ALERT_ERROR_RATE": "0.5", "CLAUDE_WRAPPER_ALERT_ERROR_RATE_CRITICAL": "0.1"}
 
