@@ -48,6 +48,7 @@ def request_log(metrics: WorkerMetrics, *, sample: float = 1.0, lines: LineWrite
         redact=redactor(["a-configured-api-key"]),
         now=time.time,
         dice=random.random,
+        host="here",
     )
 
 
