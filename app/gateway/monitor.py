@@ -34,10 +34,9 @@ from app.gateway.host_claim import HostClaim
 from app.gateway.services import Services
 from app.gateway.store_watch import StoreWatch
 from app.observability.version import VERSION
-from app.state import keys
 from app.state.alerts import kept_alerts, write_alerts
 from app.state.connection import StateConnection
-from app.state.leader import LEAD_INTERVAL_S, Lead, lead, resign
+from app.state.leader import LEAD_INTERVAL_S, LEAD_TTL_S, Lead, lead, resign
 from app.state.minutes import add_minute_command
 
 log = logging.getLogger(__name__)
@@ -218,7 +217,7 @@ def create_monitor(
         watch=StoreWatch(
             place=host,
             hold_off_s=settings.hold_off_s,
-            others_wait_s=keys.LEADER_TTL_S + random.uniform(0.0, SPREAD_S),  # noqa: S311 - no secret
+            others_wait_s=LEAD_TTL_S + random.uniform(0.0, SPREAD_S),  # noqa: S311 - no secret
             claim=HostClaim(f"store_away {config.redis_url} {config.alert_webhook_url}"),
             now=now,
             monotonic=monotonic,

@@ -14,6 +14,8 @@ from app.state import keys
 from app.state.connection import StateConnection
 from app.state.scripts import load_script
 
+#: A holder that is gone keeps the lead for so long.
+LEAD_TTL_S: Final = keys.LEADER_TTL_S
 LEAD = load_script("lead")
 RESIGN = load_script("resign")
 
