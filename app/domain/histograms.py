@@ -9,7 +9,7 @@ right within a bucket, 19 % at most, and usually much closer. Source: DESIGN.md 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 #: Buckets of one octave.
@@ -56,15 +56,6 @@ class Histogram:
 def bucket_of(seconds: float) -> int:
     """The bucket of a time."""
     return bisect_left(BOUNDS_S, seconds)
-
-
-def counts_of(sparse: Mapping[int, int]) -> list[int]:
-    """Counts by bucket from those that are not zero; buckets of another release are left out."""
-    counts = [0] * BUCKETS
-    for bucket, count in sparse.items():
-        if 0 <= bucket < BUCKETS:
-            counts[bucket] += count
-    return counts
 
 
 def percentile_s(counts: Sequence[int], share: float) -> float:
