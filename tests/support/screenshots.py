@@ -1,8 +1,7 @@
 """Pictures of the dashboard for the README: ``python -m tests.support.screenshots deploy/screenshots [minutes]``.
 
 Three replicas in front of the simulator, under so many minutes of light load, 31 without a word: the last quarter of an
-hour is shown beside the one before. Nothing is made up: every figure is of requests that were sent here. It needs
-Pillow, which nothing else here does.
+hour is shown beside the one before. Nothing is made up: every figure is of requests that were sent here.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.browser import find_chromium
@@ -182,9 +180,6 @@ def _picture(browser: Browser, root: str, file: Path, *, scheme: Any, width: int
         path=file, full_page=True, clip={"x": 0, "y": 0, "width": width, "height": box["y"] + box["height"] + 16}
     )
     context.close()
-    Image.open(file).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        file, optimize=True
-    )
     print(f"{file}: {file.stat().st_size // 1024} KB")
 
 
