@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from app.domain.bounded import Count
 from app.schemas import dashboard as wire
 from app.state.connection import StateConnection
-from app.state.request_log import RecordFilter, read_records
+from app.state.request_log import RecordFilter, StoredRecord, read_records
 from app.state.unreadable import UNREADABLE
 
 #: They are searched for among thousands of records, so they are looked for less often than other figures.
@@ -61,12 +61,23 @@ class RecentErrors:
             StateError: the store did not answer.
         """
         if self._monotonic() - self._read_at >= ERRORS_EVERY_S:
-            page = await read_records(self._state, RecordFilter(level="WARNING"), limit=MOST_READ)
-            failures = [_shown(record.json) for record in page.records]
+            failures = [_shown(record.json) async for record in _failed(self._state)]
             # Workers hand their records over every few seconds, so those of several do not stand in order.
             self.latest = sorted(failures, key=lambda failure: failure.at, reverse=True)
             self._read_at = self._monotonic()
         return self.latest
+
+
+async def _failed(state: StateConnection) -> AsyncIterator[StoredRecord]:
+    """Records of failed requests, the newest first: as far back as the log goes, a page after the other."""
+    left, before_id = MOST_READ, None
+    while left:
+        page = await read_records(state, RecordFilter(level="WARNING"), limit=left, before_id=before_id)
+        for record in page.records:
+            yield record
+        left -= len(page.records)
+        if (before_id := page.next) is None:
+            return
 
 
 def _shown(json: msgspec.Raw) -> wire.RequestFailure:

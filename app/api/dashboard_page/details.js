@@ -153,7 +153,7 @@ function showErrors({ recent: { errors, errorKinds } }) {
     element("li", {}, statusBadge(kind), ` ${kind.code || NONE} `, element("b", {}, `× ${format.count(kind.count)}`)),
   );
   byId("error-kinds").replaceChildren(...(count > 1 ? kinds : []));
-  showList("errors", ERROR_COLUMNS, errors, "No request has failed lately.");
+  showList("errors", ERROR_COLUMNS, errors, "None of the latest requests in the log has failed.");
 }
 
 const EVENT_COLUMNS = [

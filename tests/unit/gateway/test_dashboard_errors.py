@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.gateway.dashboard_errors import ERRORS_EVERY_S, MOST_READ, RecentErrors
-from app.state.request_log import add_records_commands
+from app.state.request_log import MOST_AT_ONCE, MOST_WALKED, add_records_commands
 from tests.support.steered_state import SteeredState
 
 NEW_YEAR = 1767225600  # 2026-01-01
@@ -52,6 +52,14 @@ async def test_the_newest_stands_first_whichever_worker_handed_it_over_last() ->
     await errors.add(record(4), record(8))
     await errors.add(record(3), record(6))
     assert await errors.seconds() == [8, 6, 4, 3]
+
+
+async def test_a_failure_is_found_behind_thousands_of_successes() -> None:
+    errors = Errors()
+    await errors.add(record(1))
+    for _ in range(MOST_WALKED // MOST_AT_ONCE + 1):
+        await errors.add(*[record(2, level="INFO")] * MOST_AT_ONCE)
+    assert await errors.seconds() == [1]
 
 
 async def test_a_damaged_record_is_told_last() -> None:
