@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import html
 from collections.abc import Mapping
 from typing import Final
 
@@ -88,7 +89,7 @@ def slack_body(event: AlertEvent, *, version: str, host: str) -> bytes:
         "fallback": text,
         "fields": [
             {"title": "Alert", "value": _escaped(event.alert), "short": True},
-            {"title": "Level", "value": f"{event.previous} -> {event.level}".replace(">", "&gt;"), "short": True},
+            {"title": "Level", "value": _escaped(f"{event.previous} -> {event.level}"), "short": True},
         ],
         "footer": _escaped(f"Claude Wrapper {version} on {host}"),
         "ts": int(event.at),
@@ -118,4 +119,4 @@ def signature(key: bytes, *, event_id: str, timestamp: int, body: bytes) -> str:
 
 def _escaped(text: str) -> str:
     """Text for Slack, in which three characters mean something."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return html.escape(text, quote=False)
