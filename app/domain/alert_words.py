@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from app.domain.alert_rules import (
+    BUDGET,
+    CREDENTIAL,
+    ERROR_RATE,
+    FORECAST_MEMORY,
+    FORECAST_SESSIONS,
+    MEMORY,
+    RESPONSE_TIME,
+    SESSIONS,
+    STORE_AWAY,
+    STORE_MEMORY,
+)
 from app.domain.alerts import NO_DATA_AFTER_S, AlertEvent, Level, Unit
 from app.domain.forecast import NEVER_DAYS
 
 _TITLES: Final[Mapping[str, str]] = {
-    "response_time": "mean response time",
-    "error_rate": "share of failed requests",
-    "memory": "memory of the fullest replica",
-    "store_memory": "memory of the state store",
-    "sessions": "sessions of the fullest tenant",
-    "forecast_sessions": "at the present trend a tenant has all its sessions",
-    "forecast_memory": "at the present trend memory is full",
+    RESPONSE_TIME: "mean response time",
+    ERROR_RATE: "share of failed requests",
+    MEMORY: "memory of the fullest replica",
+    STORE_MEMORY: "memory of the state store",
+    SESSIONS: "sessions of the fullest tenant",
+    FORECAST_SESSIONS: "at the present trend a tenant has all its sessions",
+    FORECAST_MEMORY: "at the present trend memory is full",
 }
 
 _PREFIX: Final[Mapping[Level, str]] = {"ok": "Resolved", "warning": "Warning", "critical": "Critical"}
@@ -44,9 +56,9 @@ def _what(event: AlertEvent) -> str:
     resolved = event.level == "ok"
     if event.no_data:
         return f"{title_of(event.alert)}: nothing to read for {NO_DATA_AFTER_S / 60:.0f} minutes"
-    if rule == "store_away":
+    if rule == STORE_AWAY:
         return "the state store is back" if resolved else "the state store is away"
-    if rule == "upstream_credential":
+    if rule == CREDENTIAL:
         return f"Anthropic takes the key {about} again" if resolved else f"Anthropic refuses the key {about}"
     value = value_in_words(event.value, event.unit)
     threshold = value_in_words(event.threshold, event.unit)
@@ -57,9 +69,9 @@ def _what(event: AlertEvent) -> str:
 def title_of(alert: str) -> str:
     """What an alert is about: ``spend of acme/k1 a month, of its budget``."""
     rule, _, about = alert.partition(":")
-    if rule == "budget":
+    if rule == BUDGET:
         owner, _, period = about.rpartition(":")
         return f"spend of {owner} " + ("in all" if period == "total" else f"a {period}") + ", of its budget"
-    if rule == "upstream_credential":
+    if rule == CREDENTIAL:
         return f"Anthropic key {about}"
     return _TITLES.get(rule, rule.replace("_", " "))
