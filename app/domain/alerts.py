@@ -169,6 +169,11 @@ def worst(states: Iterable[AlertState]) -> Level:
     return max((state.level for state in states), key=SEVERITY.__getitem__, default="ok")
 
 
+def event_id(alert: str, level: Level, moment: str) -> str:
+    """The id of an event: the same for everybody who tells of this alert, level and moment."""
+    return f"alert_{hashlib.sha256(f'{alert} {level} {moment}'.encode()).hexdigest()[:24]}"
+
+
 def _read(state: AlertState | None, reading: Reading, now: float) -> AlertState:
     if state is None:
         return AlertState(reading=reading, since=now, seen=reading.level, seen_since=now, read_at=now)
@@ -191,9 +196,8 @@ def _is_kept(state: AlertState, now: float, hold_off_s: float, *, is_read: bool)
 
 def _event(state: AlertState, now: float, *, no_data: bool) -> AlertEvent:
     reading = state.reading
-    name = f"{reading.alert} {state.seen} {now:.6f}"
     return AlertEvent(
-        id=f"alert_{hashlib.sha256(name.encode()).hexdigest()[:24]}",
+        id=event_id(reading.alert, state.seen, f"{now:.6f}"),
         alert=reading.alert,
         level=state.seen,
         previous=state.level,

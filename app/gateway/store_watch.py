@@ -10,14 +10,13 @@ beginning, so a receiver knows by the id of the event what it has heard already.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from app.domain.alert_rules import STORE_AWAY, fact_reading
-from app.domain.alerts import AlertEvent, AlertState, decide
+from app.domain.alerts import AlertEvent, AlertState, decide, event_id
 
 #: What lasts shorter is no outage; a leader that was only halted has found its successor by then.
 AWAY_AFTER_S: Final = 5.0
@@ -111,5 +110,4 @@ class StoreWatch:
         """The event with the id that others give it, too; two outages of a minute are two all the same."""
         if event.level != "ok":
             self._minute = max(int(self._away_at // 60), self._minute + 1)
-        name = f"{event.alert} {event.level} {self._minute}"
-        return replace(event, id=f"alert_{hashlib.sha256(name.encode()).hexdigest()[:24]}")
+        return replace(event, id=event_id(event.alert, event.level, str(self._minute)))
