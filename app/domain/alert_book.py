@@ -18,6 +18,8 @@ from app.domain.alerts import AlertEvent, AlertState, Decision, Level, worst
 MOST_REMEMBERED: Final = 100
 #: Events that wait for the webhook; beyond it the oldest go untold there (the log has them).
 MOST_WAITING: Final = 100
+#: Alerts that were not evaluated for this long, or three times in a row, nobody evaluates.
+UNMONITORED_S: Final = 60.0
 
 
 class AlertBook(Struct, frozen=True, kw_only=True):
@@ -52,6 +54,15 @@ class AlertBook(Struct, frozen=True, kw_only=True):
     def level(self) -> Level:
         """The worst of all."""
         return worst(self.alerts)
+
+    def is_kept_up(self, now: float, *, interval_s: float) -> bool:
+        """Whether somebody evaluates the alerts.
+
+        Args:
+            now: Unix seconds.
+            interval_s: seconds from one evaluation to the next.
+        """
+        return now - self.evaluated_at < max(UNMONITORED_S, 3 * interval_s)
 
     def after(self, decision: Decision, *, now: float, leader: str, with_outbox: bool) -> AlertBook:
         """The book after an evaluation.

@@ -35,8 +35,6 @@ READ_EVERY_S: Final = 2.0
 MOST_ERRORS: Final = 20
 #: Changes of alerts that are shown.
 MOST_EVENTS: Final = 20
-#: Alerts that were not evaluated for this long, nobody evaluates.
-UNMONITORED_S: Final = 60.0
 
 _MINUTES_OF_AN_HOUR: Final = 60
 #: Minutes of the windows that are shown by the minute.
@@ -202,7 +200,6 @@ class DashboardBook:
             degraded or services.admission.is_alone_lately or any(worker.breaker_open for worker in workers)
         )
         is_draining = all(worker.draining for worker in workers)
-        unmonitored_s = max(UNMONITORED_S, 3 * services.config.monitor_interval_s)
         return wire.Overview(
             status="draining" if is_draining else "degraded" if is_without_store else "healthy",
             alert_level=reading.book.level,
@@ -212,7 +209,7 @@ class DashboardBook:
             replicas_alive=len(by_replica(workers)),
             workers=len(workers),
             alerts=active_alerts(reading.book.active),
-            monitored=at - reading.book.evaluated_at < unmonitored_s,
+            monitored=reading.book.is_kept_up(at, interval_s=services.config.monitor_interval_s),
         )
 
     def _own_figures(self) -> WorkerFigures:

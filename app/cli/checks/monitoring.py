@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 import msgspec
 
@@ -17,9 +16,6 @@ from app.errors import StateError
 from app.state import connect
 from app.state.alerts import read_alerts
 
-#: Alerts that were not evaluated for this long, nobody evaluates.
-_UNMONITORED_S: Final = 60.0
-
 
 def check_monitoring(config: Config, book: AlertBook | None, *, now: float) -> Finding:
     """Whether somebody evaluates the alerts, where that is expected.
@@ -29,7 +25,7 @@ def check_monitoring(config: Config, book: AlertBook | None, *, now: float) -> F
         book: of the alerts in the store; ``None`` where no store could be asked.
         now: Unix seconds.
     """
-    if book is not None and now - book.evaluated_at < max(_UNMONITORED_S, 3 * config.monitor_interval_s):
+    if book is not None and book.is_kept_up(now, interval_s=config.monitor_interval_s):
         return Finding.ok("monitoring", f"{book.leader} evaluates the alerts")
     if config.health_monitoring:
         return Finding.ok("monitoring", "a worker of this gateway evaluates the alerts, or another replica's")

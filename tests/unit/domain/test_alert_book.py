@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.domain.alert_book import MOST_REMEMBERED, MOST_WAITING, AlertBook
+from app.domain.alert_book import MOST_REMEMBERED, MOST_WAITING, UNMONITORED_S, AlertBook
 from app.domain.alerts import AlertEvent, Decision
 from tests.support.alerts import NOON, event, state
 
@@ -58,3 +58,11 @@ def test_active_alerts_are_those_that_are_not_fine_critical_ones_first() -> None
     book = AlertBook(alerts=(state("a"), state("b", "warning"), state("c", "critical")))
     assert [one.alert for one in book.active] == ["c", "b"]
     assert book.level == "critical"
+
+
+def test_alerts_that_were_not_evaluated_for_long_nobody_evaluates() -> None:
+    book = after(AlertBook())
+    assert book.is_kept_up(NOON + UNMONITORED_S - 1, interval_s=10.0)
+    assert not book.is_kept_up(NOON + UNMONITORED_S, interval_s=10.0)
+    assert book.is_kept_up(NOON + UNMONITORED_S, interval_s=30.0)
+    assert not AlertBook().is_kept_up(NOON, interval_s=10.0)
