@@ -102,7 +102,6 @@ class Situation(Struct, frozen=True, kw_only=True):
         replicas: of each replica (host or pod), what its workers have resident, as a share of what it may use.
         store_memory: of the state store, likewise.
         fullest_tenant: sessions of the tenant that is nearest to its maximum, as a share.
-        store_away: whether the state store is away.
         peaks: gauges of the last hours (``minutes.PEAK``), by hour since 1970, for the trend.
         budgets: what is spent, as a share of a budget, by ``<tenant>[/<key id>]:<day, month, total>``.
         refusing: those that have refused a request, whatever is spent of them, by the same names.
@@ -113,7 +112,6 @@ class Situation(Struct, frozen=True, kw_only=True):
     replicas: Mapping[str, float] = {}
     store_memory: float | None = None
     fullest_tenant: float | None = None
-    store_away: bool = False
     peaks: Mapping[int, Mapping[str, int]] = {}
     budgets: Mapping[str, float] = {}
     refusing: Container[str] = ()
@@ -126,7 +124,7 @@ def readings_of(situation: Situation, thresholds: Thresholds) -> list[Reading]:
         *_traffic(situation.window, thresholds),
         *_memory(situation, thresholds.memory),
         *_sessions(situation.fullest_tenant, thresholds.sessions),
-        fact_reading(STORE_AWAY, situation.store_away),
+        fact_reading(STORE_AWAY, False),  # whoever has the figures has reached it
         *_forecasts(situation.peaks, thresholds.forecast_days),
         *_budgets(situation, thresholds.budget),
         *(fact_reading(f"{CREDENTIAL}:{one.label}", one.status == "failing") for one in situation.credentials),

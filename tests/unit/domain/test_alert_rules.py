@@ -98,7 +98,8 @@ def test_sessions_are_those_of_the_fullest_tenant() -> None:
 
 
 def test_the_store_being_away_is_critical() -> None:
-    assert read(Situation(store_away=True))["store_away"].level == "critical"
+    assert read(Situation())["store_away"].level == "ok"
+    assert fact_reading("store_away", True).level == "critical"
     assert fact_reading("store_away", True, about="as seen from a").about == "as seen from a"
 
 
