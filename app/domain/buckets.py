@@ -109,7 +109,11 @@ class Bucket(Struct, frozen=True, kw_only=True):
     @property
     def requests_per_minute(self) -> float:
         """Over the time that has passed of it."""
-        return 60 * self.requests / self.seconds if self.seconds else 0.0
+        return self.per_minute(self.requests)
+
+    def per_minute(self, count: int) -> float:
+        """Some of what it counts, over the time that has passed of it; 0 where none has."""
+        return 60 * count / self.seconds if self.seconds else 0.0
 
     @property
     def error_rate(self) -> float:

@@ -84,11 +84,7 @@ def _trend(now: float, before: float, *, regression: bool = False) -> Trend:
 
 
 def _rate(now: Bucket, before: Bucket, count: int, count_before: int) -> Trend:
-    return _trend(_per_minute(now, count), _per_minute(before, count_before))
-
-
-def _per_minute(bucket: Bucket, count: int) -> float:
-    return 60 * count / bucket.seconds if bucket.seconds else 0.0
+    return _trend(now.per_minute(count), before.per_minute(count_before))
 
 
 def _mean(now: Timing, before: Timing) -> Trend:
