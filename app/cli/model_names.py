@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from app.config import Config, SettingError, resolve
 from app.domain.models import ModelTable
 from app.errors import NotFound
-from app.gateway.model_table import load_aliases, load_models
+from app.gateway.model_table import load_served_models
 
 _VARIABLES = ("CLAUDE_WRAPPER_MODELS_FILE", "CLAUDE_WRAPPER_MODEL_PRESET", "CLAUDE_WRAPPER_MODEL_ALIASES")
 
@@ -22,10 +22,10 @@ def doubts(patterns: Iterable[str], environ: Mapping[str, str]) -> Iterator[str]
     """
     try:
         config, _ = resolve(Config, {name: environ[name] for name in _VARIABLES if name in environ}, {})
-        models = load_models(config)
-        aliases = load_aliases(config, models)
+        served = load_served_models(config)
     except SettingError:  # the gateway says so, which is who it concerns
         return
+    models, aliases = served.table, served.aliases
     names = {name for facts in models.all() for name in models.names_of(facts.id)} | {*aliases}
     for pattern in patterns:
         stem = pattern.removesuffix("*")

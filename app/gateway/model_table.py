@@ -47,7 +47,7 @@ def load_served_models(config: Config) -> ServedModels:
     """
     text = _text(config)
     table = _table(text)
-    return ServedModels(table=table, aliases=load_aliases(config, table), text=text)
+    return ServedModels(table=table, aliases=_aliases(config, table), text=text)
 
 
 def served_without_file(config: Config) -> ServedModels:
@@ -79,16 +79,7 @@ class ModelsWatcher(FileWatcher[ServedModels]):
         )
 
 
-def load_models(config: Config) -> ModelTable:
-    """The built-in model table, with the operator's file laid over it.
-
-    Raises:
-        SettingError: the file cannot be read, or is no model table.
-    """
-    return _table(_text(config))
-
-
-def load_aliases(config: Config, models: ModelTable) -> Mapping[str, str]:
+def _aliases(config: Config, models: ModelTable) -> Mapping[str, str]:
     """The operator's names for models, over those of the preset.
 
     Raises:
