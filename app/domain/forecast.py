@@ -7,6 +7,7 @@ the hours of the day has none.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import StatisticsError, correlation, linear_regression
 from typing import Final
 
 #: Fewer hours than these tell no trend.
@@ -37,12 +38,9 @@ def days_until_full(peaks: Sequence[tuple[int, float]]) -> float | None:
 
 def _growth_an_hour(peaks: Sequence[tuple[int, float]]) -> float:
     """The slope of the line, 0 where it explains too little."""
-    count = len(peaks)
-    mean_hour = sum(hour for hour, _ in peaks) / count
-    mean = sum(share for _, share in peaks) / count
-    of_hours = sum((hour - mean_hour) ** 2 for hour, _ in peaks)
-    of_shares = sum((share - mean) ** 2 for _, share in peaks)
-    of_both = sum((hour - mean_hour) * (share - mean) for hour, share in peaks)
-    if of_both * of_both < _EXPLAINED * of_hours * of_shares:
+    hours, shares = zip(*peaks, strict=True)
+    try:
+        explained = correlation(hours, shares) ** 2
+    except StatisticsError:  # all peaks are the same
         return 0.0
-    return of_both / of_hours
+    return linear_regression(hours, shares).slope if explained >= _EXPLAINED else 0.0
